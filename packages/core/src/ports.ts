@@ -1,0 +1,129 @@
+/**
+ * What the core needs from the outside. `@carillon/redis` and `@carillon/postgres` implement these; `memory/` has the twins for
+ * a single node without Redis. Every implementation MUST pass the conformance suite of its port.
+ */
+import type { ChannelName, Draft, GapDraft, LogEntry, Position, PublicationId } from "@carillon/protocol";
+
+/** A position of a source that may be read twice: window and row of the outbox, mark and index of a lossy feed. Both whole and below 2^53. */
+export type FencePosition = readonly [major: number, minor: number];
+
+export interface AppendRequest {
+  readonly draft: Draft | GapDraft;
+  /** The same key within `ttlS` gives the same id and publishes nothing again; another fingerprint is refused. */
+  readonly token?: { readonly key: string; readonly fingerprint: string; readonly ttlS: number };
+  /**
+   * Dropped when `position` is at or below the last one of that source. Requests that follow one another in one call with equal
+   * source and position share its verdict, so that one feed position can append several publications.
+   */
+  readonly fence?: { readonly source: string; readonly position: FencePosition };
+}
+
+export type AppendResult =
+  | { readonly outcome: "appended" | "repeated"; readonly id: PublicationId }
+  | { readonly outcome: "fenced" }
+  | { readonly outcome: "token-reused" };
+
+export interface LogRead {
+  /** In order, all of one epoch: the log's current one. */
+  readonly entries: readonly LogEntry[];
+  readonly head: Position;
+}
+
+/** The bounded recent history, and the only place where order is made. */
+export interface Log {
+  /**
+   * Appends in the order given and broadcasts in the same atomic step: either both happened or neither.
+   * MUST be safe to send again after a lost answer when each request has a token or a fence.
+   * Throws `CarillonError("BUS_UNAVAILABLE")` when it isn't known to have happened within the implementation's bound.
+   */
+  append(requests: readonly AppendRequest[]): Promise<AppendResult[]>;
+  /** The position of the newest entry; begins a new epoch first where continuity can't be proven. */
+  head(): Promise<Position>;
+  /** Up to `limit` entries after `position`. When `position` is of another epoch: from the oldest of the current epoch. */
+  read(after: Position, limit: number): Promise<LogRead>;
+  /** The last position appended with this fence source. */
+  fence(source: string): Promise<FencePosition | undefined>;
+}
+
+/** What `append` broadcasts: entries numbered `first`, `first + 1`, … */
+export interface Broadcast {
+  readonly epoch: number;
+  readonly first: number;
+  readonly entries: readonly LogEntry[];
+}
+
+export interface BusListener {
+  broadcast(broadcast: Broadcast): void;
+  /** Somebody, perhaps this node, saw the log's head here. */
+  head(head: Position): void;
+  /** The subscription was (re)made: anything may have been missed. */
+  subscribed(): void;
+}
+
+/** Carries broadcasts to every node: a hint that holds the data. It may lose, double and reorder; the position repairs all three. */
+export interface Bus {
+  listen(listener: BusListener): void;
+  /** False while nothing that others publish could be heard here. */
+  readonly hearing: boolean;
+}
+
+/** Held by at most one node as far as anybody can tell. It saves work; correctness never rests on it. */
+export interface Lease {
+  readonly held: boolean;
+  /** Called with the new state on every change. */
+  onChange(listener: (held: boolean) => void): void;
+}
+
+/** Each second's beat of a lossy feed: `mark` grows; all before mark `done` is in the log. */
+export interface Mark {
+  readonly mark: number;
+  readonly done: number;
+}
+
+export interface FeedListener {
+  message(channel: string, text: string): void;
+  mark(mark: Mark): void;
+  /** From here on messages on this channel are heard. */
+  opened(channel: string): void;
+  /** Something may have been missed on every channel. */
+  interrupted(): void;
+}
+
+/** A feed without memory that all its listeners hear in the same order: Redis channels, NOTIFY. */
+export interface Feed {
+  /** `redis` or `notify`; names its fences and its metrics. */
+  readonly name: string;
+  listen(listener: FeedListener): void;
+  /** Puts a mark into the feed. Rejects when it can't be known to be there. */
+  sendMark(mark: Mark): Promise<void>;
+}
+
+/** What a resumed connection gets back (M5). */
+export interface SessionRecord {
+  readonly sub: string;
+  readonly namespace: string;
+  /** Entity rooms, each as `channel` and `room`. */
+  readonly rooms: readonly (readonly [ChannelName, string])[];
+  readonly channels: readonly ChannelName[];
+}
+
+/** Session records by private session id; any node can read what another wrote. */
+export interface Sessions {
+  /** Resolved once it would survive this node's death. */
+  save(pid: string, record: SessionRecord): Promise<void>;
+  load(pid: string): Promise<SessionRecord | undefined>;
+  /** Keeps the records of live connections from expiring. */
+  touch(pids: readonly string[]): Promise<void>;
+}
+
+/** Which channels somebody in the cluster subscribes to that need a LISTEN, and which of them are listened to. */
+export interface InterestRegistry {
+  want(channels: readonly ChannelName[]): Promise<void>;
+  wanted(): Promise<ChannelName[]>;
+  /** The bridge says: LISTEN on these holds. */
+  confirm(channels: readonly ChannelName[]): Promise<void>;
+  onWanted(listener: () => void): void;
+  onConfirmed(listener: (channels: readonly ChannelName[]) => void): void;
+  /** Whether LISTEN on this channel holds as far as is known now. */
+  confirmed(channel: ChannelName): Promise<boolean>;
+}
