@@ -1,0 +1,63 @@
+/** Who may import whom, as DESIGN.md's table has it. Packages depend downward only, and reach each other through index.ts. */
+const mayImport = {
+  protocol: [],
+  core: ["protocol"],
+  redis: ["core", "protocol"],
+  postgres: ["core", "protocol"],
+  push: ["core", "protocol"],
+  server: ["push", "postgres", "redis", "core", "protocol"],
+  client: ["protocol"],
+  cli: ["client", "protocol", "redis", "postgres", "server"],
+  testkit: [],
+};
+
+const downward = Object.entries(mayImport).map(([name, below]) => ({
+  name: `${name}-depends-downward`,
+  comment: `packages/${name} may import ${below.join(", ") || "no other package"}; its tests the testkit too.`,
+  severity: "error",
+  from: { path: `^packages/${name}/src/` },
+  to: { path: "^packages/", pathNot: `^packages/(${[name, ...below].join("|")})/` },
+}));
+
+export default {
+  forbidden: [
+    ...downward,
+    {
+      name: "known-packages",
+      comment: "A new package needs a line in mayImport above.",
+      severity: "error",
+      from: { path: "^packages/", pathNot: `^packages/(${Object.keys(mayImport).join("|")})/` },
+      to: {},
+    },
+    {
+      name: "through-the-index",
+      comment: "A package reaches another through its index.ts.",
+      severity: "error",
+      from: { path: "^packages/([^/]+)/" },
+      to: { path: "^packages/", pathNot: ["^packages/$1/", "^packages/[^/]+/src/index\\.ts$"] },
+    },
+    {
+      name: "through-the-index-from-outside",
+      comment: "So do the scripts and the load tests.",
+      severity: "error",
+      from: { path: "^(scripts|loadtest)/" },
+      to: { path: "^packages/", pathNot: "^packages/[^/]+/src/index\\.ts$" },
+    },
+    {
+      name: "no-tests-in-sources",
+      comment: "What a package ships never imports what tests it.",
+      severity: "error",
+      from: { path: "^packages/[^/]+/src/" },
+      to: { path: "^packages/[^/]+/test/" },
+    },
+    { name: "no-cycles", severity: "error", from: {}, to: { circular: true } },
+    { name: "resolvable", severity: "error", from: {}, to: { couldNotResolve: true } },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "^loadtest/k6/" }, // k6 has modules of its own
+    tsPreCompilationDeps: true, // imports of types count
+    tsConfig: { fileName: "tsconfig.json" },
+    enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "node", "default"] },
+  },
+};
