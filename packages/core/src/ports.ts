@@ -72,6 +72,8 @@ export interface Lease {
   readonly held: boolean;
   /** Called with the new state on every change. */
   onChange(listener: (held: boolean) => void): void;
+  /** Gives it up so that another can take it, and does not ask for it again for a few seconds. Harmless when it isn't held. */
+  stepDown(): void;
 }
 
 /** Each second's beat of a lossy feed: `mark` grows; all before mark `done` is in the log. */
@@ -85,6 +87,8 @@ export interface FeedListener {
   mark(mark: Mark): void;
   /** From here on messages on this channel are heard. */
   opened(channel: string): void;
+  /** From here on they are not. */
+  closed(channel: string): void;
   /** Something may have been missed on every channel. */
   interrupted(): void;
 }
@@ -105,6 +109,8 @@ export interface SessionRecord {
   /** Entity rooms, each as `channel` and `room`. */
   readonly rooms: readonly (readonly [ChannelName, string])[];
   readonly channels: readonly ChannelName[];
+  /** Channels that were replayed by `since`, with the connection's position then: until it heard a later id, a cut may have hit the replay. */
+  readonly replays: readonly (readonly [ChannelName, PublicationId])[];
 }
 
 /** Session records by private session id; any node can read what another wrote. */

@@ -15,6 +15,7 @@ interface ErrorKind {
 
 export const ERRORS = {
   INVALID_JSON: { status: 400, retryable: false, title: "The body is not valid JSON" },
+  BAD_REQUEST: { status: 400, retryable: false, title: "Not a request that HTTP allows" },
   INVALID_REQUEST: { status: 422, retryable: false, title: "The request does not have the documented shape" },
   INVALID_CHANNEL: { status: 422, retryable: false, title: "Not a channel name" },
   INVALID_ROOM: { status: 422, retryable: false, title: "Not a room name" },
@@ -32,6 +33,9 @@ export const ERRORS = {
   FORBIDDEN: { status: 403, retryable: false, closeCode: 4004, title: "Not allowed" },
   NOT_FOUND: { status: 404, retryable: false, title: "No such resource" },
   METHOD_NOT_ALLOWED: { status: 405, retryable: false, title: "The method is not allowed here" },
+  INGRESS_DISABLED: { status: 403, retryable: false, title: "This deployment does not take publications this way" },
+  REQUEST_TIMEOUT: { status: 408, retryable: true, title: "The request took too long to arrive" },
+  HEADERS_TOO_LARGE: { status: 431, retryable: false, title: "The request's headers are too large" },
   TOO_MANY_SUBSCRIPTIONS: { status: 429, retryable: false, title: "Too many subscriptions on this connection" },
   TOO_MANY_ROOMS: { status: 429, retryable: false, title: "Too many rooms on this connection" },
   TOO_MANY_LISTEN_CHANNELS: { status: 429, retryable: true, title: "Too many Postgres channels are in use" },

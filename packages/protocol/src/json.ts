@@ -59,6 +59,25 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
   return typeof value === "object" && value !== null && !Array.isArray(value) && !raw.isRawJSON(value);
 }
 
+/** A number of `parseJson` as the text it was written as; `undefined` for anything else. */
+export function numberText(value: unknown): string | undefined {
+  if (typeof value === "number") return String(value);
+  return raw.isRawJSON(value) ? (value as { rawJSON: string }).rawJSON : undefined;
+}
+
+/**
+ * The same text for equal documents whatever the order of their keys, numbers as they were written: for comparing requests.
+ * Recursion is bounded by `MAX_JSON_DEPTH`, since only values of `parseJson` come here.
+ */
+export function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
+  if (!isPlainObject(value)) return stringifyJson(value);
+  const members = Object.keys(value)
+    .sort()
+    .map((key) => `${JSON.stringify(key)}:${canonicalJson(value[key])}`);
+  return `{${members.join(",")}}`;
+}
+
 /** Counted on the text, before anything recursive sees it. */
 function assertDepth(text: string): void {
   let depth = 0;

@@ -1,21 +1,89 @@
-/** The shapes that come in, as zod schemas: one definition for validation, types and the API description. */
+/**
+ * The shapes that come in, as zod schemas: one definition for validation, types and the API description.
+ *
+ * Names are judged by `names.ts` alone; a schema only carries the verdict, with the code in the issue's `params.code`, so that
+ * every route answers with the code that the other ingresses use. Inputs are values of `parseJson`: a number that a double can't
+ * hold is a raw JSON object, and as an id it becomes the digits that were sent.
+ */
 import { z } from "zod";
-import { isPrincipalId, MAX_ID_BYTES, ROOM_PATTERN, SCOPE_PATTERN } from "./names.ts";
+import { CarillonError, type ErrorCode } from "./errors.ts";
+import { numberText } from "./json.ts";
+import {
+  CHANNEL_PATTERN,
+  isPrincipalId,
+  MAX_ID_BYTES,
+  parseChannel,
+  parseScope,
+  ROOM_PATTERN,
+  SCOPE_PATTERN,
+} from "./names.ts";
 import type { Audience } from "./publication.ts";
 
 /** Bounds on one request; the settings can lower but not raise them. */
 export const MAX_BATCH = 1000;
 export const MAX_AUDIENCE = 10_000;
+export const MAX_HISTORY = 1000;
 
-const principalId = z
-  .union([z.string(), z.number().int()])
-  .transform(String)
-  .refine(isPrincipalId, `an id is 1 to ${MAX_ID_BYTES} bytes without control characters`);
+const WHOLE_NUMBER = /^(?:0|-?[1-9]\d{0,62})$/;
+const ROOM = new RegExp(ROOM_PATTERN);
+const NO_NAMESPACES: ReadonlySet<string> = new Set();
+
+/** Text, or a whole number of any size, which becomes its decimal text. */
+function textOrWholeNumber(code: ErrorCode, what: string, description: z.core.JSONSchema.BaseSchema) {
+  return z
+    .unknown()
+    .transform((value, context): string => {
+      const text = numberText(value) ?? value;
+      if (typeof text === "string" && (typeof value === "string" || WHOLE_NUMBER.test(text))) return text;
+      context.addIssue({ code: "custom", message: `${what} is text or a whole number`, params: { code } });
+      return z.NEVER;
+    })
+    .meta(description as Record<string, unknown>);
+}
+
+/** The issue that one of the parsers of `names.ts` throws. */
+function judgedBy(parse: (value: unknown) => unknown) {
+  return (value: string, context: z.RefinementCtx) => {
+    try {
+      parse(value);
+    } catch (error) {
+      if (!(error instanceof CarillonError)) throw error;
+      context.addIssue({ code: "custom", message: error.message, params: { code: error.code } });
+    }
+  };
+}
+
+const principalId = textOrWholeNumber("INVALID_ID", "an id", {
+  type: ["string", "integer"],
+  minLength: 1,
+  maxLength: MAX_ID_BYTES,
+  examples: ["42"],
+}).refine(isPrincipalId, {
+  message: `an id is 1 to ${MAX_ID_BYTES} bytes without control characters`,
+  params: { code: "INVALID_ID" },
+});
 const principalIds = z.array(principalId).max(MAX_AUDIENCE);
-const room = z.union([z.string(), z.number().int()]).transform(String).pipe(z.string().regex(new RegExp(ROOM_PATTERN), "not a room name"));
+const room = textOrWholeNumber("INVALID_ROOM", "a room name", {
+  type: ["string", "integer"],
+  pattern: ROOM_PATTERN,
+  examples: ["trip:42"],
+}).refine((name) => ROOM.test(name), {
+  message: "a room name is 1 to 128 of A-Z a-z 0-9 _ . : - and does not start with . : or -",
+  params: { code: "INVALID_ROOM" },
+});
 const rooms = z.array(room).max(MAX_AUDIENCE);
 
-export const scopeSchema = z.string().regex(new RegExp(SCOPE_PATTERN), "a scope is 1 to 128 of A-Z a-z 0-9 _ . : -");
+export const scopeSchema = z
+  .string({ error: () => "a scope is text" })
+  .superRefine(judgedBy(parseScope))
+  .meta({ pattern: SCOPE_PATTERN, description: "What changed, in the publisher's words", examples: ["TRIP_APPROVED"] });
+
+/** A channel by any of its spellings, still as it was spelled: which spellings are one channel depends on the settings. */
+export const channelSchema = textOrWholeNumber("INVALID_CHANNEL", "a channel name", {
+  type: ["string", "integer"],
+  pattern: CHANNEL_PATTERN,
+  examples: ["orders"],
+}).superRefine(judgedBy((value) => parseChannel(value, NO_NAMESPACES)));
 
 const audienceInput = z.strictObject({
   users: principalIds.optional(),
@@ -23,35 +91,54 @@ const audienceInput = z.strictObject({
   tenants: principalIds.optional(),
   rooms: rooms.optional(),
   except: z
-    .strictObject({ users: principalIds.optional(), rooms: rooms.optional(), sockets: z.array(z.string().max(64)).max(MAX_AUDIENCE).optional() })
+    .strictObject({
+      users: principalIds.optional(),
+      rooms: rooms.optional(),
+      sockets: z.array(z.string().min(1).max(64)).max(MAX_AUDIENCE).optional(),
+    })
     .optional(),
 });
 
 /** `to`; absent keys stay absent. */
-export const audienceSchema = audienceInput.transform((value): Audience => dropUndefined(value) as Audience);
+export const audienceSchema = audienceInput
+  .transform((value): Audience => dropUndefined(value) as Audience)
+  .meta({ description: "The union of the lists, minus `except`, within those who may hear the channel. Absent: all of them." });
 
-export const pushSchema = z.strictObject({
-  title: z.string().min(1).max(256),
-  body: z.string().max(2048),
-  data: z.record(z.string().max(128), z.unknown()).optional(),
-});
+export const pushSchema = z
+  .strictObject({
+    title: z.string().min(1).max(256),
+    body: z.string().max(2048),
+    data: z.record(z.string().max(128), z.unknown()).optional(),
+  })
+  .meta({ description: "Also a message to the users' devices; needs `to.users` alone" });
 
-export const refreshBody = z.strictObject({
-  scope: scopeSchema,
-  to: audienceSchema.optional(),
-  payload: z.unknown().optional(),
-  push: pushSchema.optional(),
-});
+const payloadSchema = z.unknown().meta({ description: "Any JSON value; numbers travel digit for digit" });
+
+export const refreshBody = z
+  .strictObject({
+    scope: scopeSchema,
+    to: audienceSchema.optional(),
+    payload: payloadSchema.optional(),
+    push: pushSchema.optional(),
+  })
+  .meta({ examples: [{ scope: "TRIP_APPROVED", to: { users: ["42"] } }] });
 
 export const publicationBody = z.strictObject({
-  channel: z.union([z.string(), z.number()]),
+  channel: channelSchema,
   scope: scopeSchema.optional(),
-  payload: z.unknown().optional(),
+  payload: payloadSchema.optional(),
   to: audienceSchema.optional(),
   push: pushSchema.optional(),
 });
 
-export const publicationsBody = z.strictObject({ publications: z.array(z.unknown()).min(1).max(MAX_BATCH) });
+/** The items are validated one by one with `publicationBody`: a bad one is an error in its place, not of the request. */
+export const publicationsBody = z
+  .strictObject({ publications: z.array(z.unknown()).min(1).max(MAX_BATCH) })
+  .meta({
+    examples: [
+      { publications: [{ channel: "orders", payload: { id: 7, status: "paid" } }, { channel: "trips", scope: "ALL" }] },
+    ],
+  });
 
 function dropUndefined(value: object): object {
   return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined));

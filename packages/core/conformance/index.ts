@@ -1,0 +1,5 @@
+export { type BusSubject, busConformance } from "./bus.ts";
+export { type InterestSubject, interestConformance } from "./interest.ts";
+export { type LeaseSubject, leaseConformance } from "./lease.ts";
+export { type LogSubject, logConformance } from "./log.ts";
+export { type SessionsSubject, sessionsConformance } from "./sessions.ts";

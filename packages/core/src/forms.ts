@@ -1,0 +1,105 @@
+/**
+ * What a message on a Redis channel or a NOTIFY means: publications, or nothing that we know. Pure; whoever calls counts and
+ * logs what came back as `undefined`.
+ */
+import {
+  audienceSchema,
+  canonicalChannel,
+  type Draft,
+  isChannelName,
+  isPlainObject,
+  isScope,
+  type JsonText,
+  jsonOrString,
+  parseJson,
+  SCOPE_ALL,
+  stringifyJson,
+} from "@carillon/protocol";
+
+export interface EventRoute {
+  /** Of the Redis channel, with `*`. */
+  readonly matches: (channel: string) => boolean;
+  readonly namespaces: readonly string[];
+}
+
+export interface FormOptions {
+  readonly namespaces: ReadonlySet<string>;
+  readonly maxPayloadBytes: number;
+}
+
+/** A message on `refresh.<ns>` or `<ns>.refresh`: an object with a scope, a scope as text, either within a NestJS envelope. */
+export function refreshFrom(channel: string, text: string, options: FormOptions): Draft | undefined {
+  return refreshOf(channel, withoutEnvelope(decode(text)), options);
+}
+
+/** A domain event: a refresh for each namespace it is routed to, with its scope, else its type, else its name in capitals. */
+export function refreshesFromEvent(name: string, text: string, namespaces: readonly string[], options: FormOptions): Draft[] | undefined {
+  const value = withoutEnvelope(decode(text));
+  const scope = eventScope(name, value);
+  const to = isPlainObject(value) && value.to !== undefined ? audienceSchema.safeParse(value.to) : undefined;
+  // A recipient list that can't be read must not turn into "everybody".
+  if (scope === undefined || to?.success === false) return undefined;
+  return namespaces
+    .filter((namespace) => options.namespaces.has(namespace))
+    .map((channel) => ({ channel, scope, ...(to && { to: to.data }) }));
+}
+
+/** A NOTIFY, also one that came through the outbox: on a refresh channel as in Redis, elsewhere an object with a scope is a refresh and all else a message. */
+export function publicationFromNotify(channel: string, text: string, options: FormOptions): Draft | undefined {
+  if (!isChannelName(channel)) return undefined;
+  const canonical = canonicalChannel(channel, options.namespaces);
+  if (canonical !== channel) return refreshFrom(canonical, text, options);
+  const value = decode(text);
+  if (isPlainObject(value) && isScope(value.scope)) return refreshOf(channel, value, options);
+  return { channel, ...bounded(jsonOrString(text), options) };
+}
+
+/** The payload, or what stands in its place when it is too large. */
+export function bounded(payload: JsonText, { maxPayloadBytes }: Pick<FormOptions, "maxPayloadBytes">): Pick<Draft, "payload" | "truncated"> {
+  const bytes = Buffer.byteLength(payload);
+  return bytes <= maxPayloadBytes ? { payload } : { truncated: stringifyJson({ bytes }) };
+}
+
+function refreshOf(channel: string, value: unknown, options: FormOptions): Draft | undefined {
+  if (value === "" || value === undefined) return { channel, scope: SCOPE_ALL };
+  if (isScope(value)) return { channel, scope: value };
+  if (!isPlainObject(value)) return undefined;
+  const keys = Object.keys(value);
+  const isRefresh = keys.length === 0 || "scope" in value || value.type === "REFRESH";
+  if (!isRefresh || (value.type !== undefined && value.type !== "REFRESH" && !("scope" in value))) return undefined;
+  const scope = value.scope === undefined || value.scope === "" ? SCOPE_ALL : value.scope;
+  if (!isScope(scope)) return undefined;
+  const to = value.to === undefined || value.to === null ? undefined : audienceSchema.safeParse(value.to);
+  if (to?.success === false) return undefined;
+  const payload = value.payload === undefined ? undefined : bounded(stringifyJson(value.payload), options).payload;
+  return { channel, scope, ...(to && { to: to.data }), ...(payload !== undefined && { payload }) };
+}
+
+function eventScope(name: string, value: unknown): string | undefined {
+  if (isScope(value)) return value;
+  if (isPlainObject(value)) {
+    if (value.scope !== undefined && value.scope !== "") return isScope(value.scope) ? value.scope : undefined;
+    if (isScope(value.type)) return value.type;
+  }
+  const derived = name.toUpperCase().replace(/[^A-Z0-9]+/g, "_").slice(0, 128);
+  return isScope(derived) ? derived : undefined;
+}
+
+/** JSON where it is JSON, else the text. A number or a boolean is a scope as text too (`42`). */
+function decode(text: string): unknown {
+  const trimmed = text.trim();
+  if (trimmed === "") return "";
+  try {
+    const value = parseJson(trimmed);
+    return typeof value === "number" ? trimmed : value;
+  } catch {
+    return trimmed;
+  }
+}
+
+function withoutEnvelope(value: unknown): unknown {
+  if (!isPlainObject(value) || typeof value.pattern !== "string" || "scope" in value) return value;
+  const { data } = value;
+  if (typeof data === "string") return decode(data);
+  return data === null ? "" : data;
+}

@@ -1,0 +1,71 @@
+import { isGap, type LogEntry, type Position } from "@carillon/protocol";
+
+export interface RingLimits {
+  readonly maxEntries: number;
+  readonly maxBytes: number;
+}
+
+/** The newest stretch of the log, without holes and of one epoch, in memory: what most catching up is served from. */
+export class Ring {
+  readonly #limits: RingLimits;
+  #entries: LogEntry[] = [];
+  /** Index of the oldest entry still held; what is before it is cut off in steps. */
+  #start = 0;
+  #bytes = 0;
+  /** The position just before the oldest entry. */
+  #base: Position = { epoch: 0, n: 0 };
+
+  constructor(limits: RingLimits) {
+    this.#limits = limits;
+  }
+
+  get size(): number {
+    return this.#entries.length - this.#start;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Forgets everything and goes on after `position`. */
+  reset(position: Position): void {
+    this.#entries = [];
+    this.#start = 0;
+    this.#bytes = 0;
+    this.#base = position;
+  }
+
+  /** The entry MUST be the one after the newest held. */
+  push(entry: LogEntry): void {
+    this.#entries.push(entry);
+    this.#bytes += sizeOf(entry);
+    while (this.size > this.#limits.maxEntries || (this.#bytes > this.#limits.maxBytes && this.size > 1)) this.#dropOldest();
+  }
+
+  /** Every entry after `position`, or `undefined` where the ring does not reach back that far, or to that epoch. */
+  after(position: Position): LogEntry[] | undefined {
+    const skip = position.n - this.#base.n;
+    if (position.epoch !== this.#base.epoch || skip < 0 || skip > this.size) return undefined;
+    return this.#entries.slice(this.#start + skip);
+  }
+
+  *newestFirst(): Generator<LogEntry> {
+    for (let i = this.#entries.length - 1; i >= this.#start; i--) yield this.#entries[i]!;
+  }
+
+  #dropOldest(): void {
+    this.#bytes -= sizeOf(this.#entries[this.#start]!);
+    this.#start++;
+    this.#base = { epoch: this.#base.epoch, n: this.#base.n + 1 };
+    if (this.#start >= 1024 && this.#start * 2 > this.#entries.length) {
+      this.#entries = this.#entries.slice(this.#start);
+      this.#start = 0;
+    }
+  }
+}
+
+/** An estimate: text at two bytes a character, and the objects around it. */
+function sizeOf(entry: LogEntry): number {
+  if (isGap(entry)) return 256;
+  return 256 + 2 * ((entry.payload?.length ?? 0) + (entry.truncated?.length ?? 0));
+}

@@ -1,0 +1,13 @@
+export { type CarillonAdapterOptions, createCarillonAdapter } from "./adapter.ts";
+export { BUS_VERSION, RedisBus, type RedisBusOptions } from "./bus.ts";
+export type { RedisCommands, RunOptions } from "./commands.ts";
+export { connectRedis, type RedisConnections, type RedisConnectOptions } from "./connections.ts";
+export { RedisFeed, type RedisFeedOptions } from "./feed.ts";
+export { type RedisInterestOptions, RedisInterestRegistry } from "./interest.ts";
+export type { RedisNames } from "./keys.ts";
+export { RedisLease, type RedisLeaseOptions } from "./lease.ts";
+export { RedisLog, type RedisLogOptions } from "./log.ts";
+export { minimalAcl, type ProbeOptions, type RedisProblem } from "./probe.ts";
+export { RedisSessions, type RedisSessionsOptions } from "./sessions.ts";
+export type { Address } from "./slot-connector.ts";
+export type { Subscriptions } from "./subscriptions.ts";

@@ -1,0 +1,162 @@
+import type { Redis } from "ioredis";
+
+/**
+ * Begins every script of the log. Redis' own run id tells whether numbers can go on: after a restart, a failover or a move it is
+ * another one, and nobody knows whether the last entries survived. Then a new epoch begins and the old entries, which no position
+ * can be connected with any more, go.
+ *
+ * KEYS 1 log, 2 meta, 3 fences, 4 checkpoints. The first write is one that Redis refuses when it is over `maxmemory`: refused
+ * before anything was written, never in between.
+ */
+const PRELUDE = `
+local log, meta, fences, checkpoints = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local function whole(x) return string.format('%.0f', x) end
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local state = redis.call('HMGET', meta, 'run', 'e', 'n', 'c')
+local epoch, n = state[2], tonumber(state[3] or '')
+if state[1] ~= run or not epoch or not n then
+  epoch = whole(math.max((tonumber(epoch or '0') or 0) + 1, now))
+  n = 0
+  state[4] = false
+  redis.call('HSET', meta, 'run', run, 'e', epoch, 'n', '0')
+  redis.call('UNLINK', log, checkpoints)
+  redis.call('HDEL', meta, 'c')
+end
+`;
+
+/**
+ * Ends every script that may write. Ids don't tell times, so now and then (time, n) is noted; entries up to an n that was noted
+ * longer ago than the retention go. O(1) amortised: each note is made once and taken once.
+ *
+ * ARGV 2 entries at most, 3 retention in ms.
+ */
+const TRIM = `
+redis.call('XTRIM', log, 'MAXLEN', '~', ARGV[2])
+local retention = tonumber(ARGV[3])
+local notedAt, notedN = string.match(state[4] or '', '^(%d+) (%d+)$')
+if n > (tonumber(notedN) or 0) and math.abs(now - (tonumber(notedAt) or 0)) >= math.max(1000, retention / 1000) then
+  local note = whole(now) .. ' ' .. whole(n)
+  redis.call('RPUSH', checkpoints, note)
+  redis.call('HSET', meta, 'c', note)
+end
+local old
+for _ = 1, 64 do
+  local at, upTo = string.match(redis.call('LINDEX', checkpoints, 0) or '', '^(%d+) (%d+)$')
+  if not at or tonumber(at) + retention > now then break end
+  redis.call('LPOP', checkpoints)
+  old = upTo
+end
+if old then redis.call('XTRIM', log, 'MINID', '~', epoch .. '-' .. whole(tonumber(old) + 1)) end
+`;
+
+/**
+ * ARGV 1 channel, 4 count; then for each request: shape, record, with a token its fingerprint and lifetime in ms, with a fence
+ * its source, major and minor. Shape: 1 for a token, plus 2 for a fence, or plus 4 to share the verdict of the request before.
+ * KEYS from 5 on: the tokens, in order. Decides everything first, then writes: n once, and one PUBLISH for all of the call.
+ */
+const APPEND = `${PRELUDE}
+local verdicts, records, given, last, tokens = {}, {}, {}, {}, {}
+local passed = true
+local k, a = 5, 5
+for i = 1, tonumber(ARGV[4]) do
+  local shape, record = tonumber(ARGV[a]), ARGV[a + 1]
+  a = a + 2
+  local key, fingerprint, ttl
+  if shape % 2 == 1 then
+    key, fingerprint, ttl = KEYS[k], ARGV[a], ARGV[a + 1]
+    k = k + 1
+    a = a + 2
+  end
+  if shape < 2 then
+    passed = true
+  elseif shape < 4 then
+    local source, major, minor = ARGV[a], tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
+    a = a + 3
+    local at = last[source]
+    if not at then
+      local major0, minor0 = string.match(redis.call('HGET', fences, source) or '', '^(%d+) (%d+)$')
+      at = { tonumber(major0) or -1, tonumber(minor0) or -1 }
+    end
+    passed = major > at[1] or (major == at[1] and minor > at[2])
+    if passed then at = { major, minor } end
+    last[source] = at
+  end
+  local known = key and (given[key] or redis.call('GET', key))
+  if known then
+    local id, print = string.match(known, '^(%S+) (.*)$')
+    verdicts[i] = print == fingerprint and 'r' .. id or 't'
+  elseif not passed then
+    verdicts[i] = 'f'
+  else
+    records[#records + 1] = record
+    local id = epoch .. '-' .. whole(n + #records)
+    verdicts[i] = 'a' .. id
+    if key then
+      given[key] = id .. ' ' .. fingerprint
+      tokens[#tokens + 1] = { key, ttl }
+    end
+  end
+end
+
+if #records > 0 then
+  local first = n + 1
+  for i, record in ipairs(records) do
+    redis.call('XADD', log, epoch .. '-' .. whole(n + i), 't', whole(now), 'r', record)
+    if i == 1 then redis.call('HSET', meta, 'n', whole(n + #records)) end
+  end
+  n = n + #records
+  for _, token in ipairs(tokens) do redis.call('SET', token[1], given[token[1]], 'PX', token[2]) end
+  for source, at in pairs(last) do
+    if at[1] >= 0 then redis.call('HSET', fences, source, whole(at[1]) .. ' ' .. whole(at[2])) end
+  end
+  redis.call('PUBLISH', ARGV[1], 'C' .. epoch .. '-' .. whole(first) .. ' ' .. whole(now) .. '\\n' .. table.concat(records, '\\n'))
+  ${TRIM}
+end
+verdicts[#verdicts + 1] = epoch .. '-' .. whole(n)
+return verdicts
+`;
+
+/**
+ * ARGV 1 channel, 4 the rest of a heartbeat or nothing. XTRIM is a write also where it trims nothing: a demoted master answers
+ * READONLY and is found out, while its PUBLISH would go on "working".
+ */
+const HEAD = `${PRELUDE}
+${TRIM}
+local head = epoch .. '-' .. whole(n)
+if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[1], 'H' .. head .. ' ' .. ARGV[4]) end
+return head
+`;
+
+/** ARGV 1 epoch and 2 n of the position to read after, 3 how many. */
+const READ = `${PRELUDE}
+local from = ARGV[1] == epoch and tonumber(ARGV[2]) or 0
+local entries = redis.call('XRANGE', log, epoch .. '-' .. whole(from + 1), '+', 'COUNT', ARGV[3])
+return { epoch .. '-' .. whole(n), entries }
+`;
+
+/** Sets and renews in one: a holder whose key expired unnoticed gets it back if nobody else came. */
+const RENEW = `
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+`;
+
+const RELEASE = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`;
+
+const SCRIPTS = {
+  carillonAppend: { lua: APPEND },
+  carillonHead: { lua: HEAD, numberOfKeys: 4 },
+  carillonRead: { lua: READ, numberOfKeys: 4 },
+  carillonRenew: { lua: RENEW, numberOfKeys: 1 },
+  carillonRelease: { lua: RELEASE, numberOfKeys: 1 },
+};
+
+/** ioredis puts the scripts on the instance, where TypeScript doesn't see them. */
+export type ScriptedRedis = Redis & Record<keyof typeof SCRIPTS, (...args: (string | number)[]) => Promise<unknown>>;
+
+export function defineScripts(redis: Redis): void {
+  for (const [name, definition] of Object.entries(SCRIPTS)) redis.defineCommand(name, definition);
+}

@@ -1,0 +1,81 @@
+import { createHash } from "node:crypto";
+import { type Meter, noMeter, type SessionRecord, type Sessions } from "@carillon/core";
+import { isChannelName, isPlainObject, parseId } from "@carillon/protocol";
+import type { RedisConnections } from "./connections.ts";
+
+export interface RedisSessionsOptions {
+  /** How long a record outlives its last `save` or `touch`: the log's retention, or longer. */
+  readonly ttlS: number;
+  readonly meter?: Meter;
+}
+
+/** Session records as JSON, a key each (M5). */
+export class RedisSessions implements Sessions {
+  readonly #commands: RedisConnections["commands"];
+  readonly #names: RedisConnections["names"];
+  readonly #ttlS: number;
+  readonly #meter: Meter;
+
+  constructor(connections: Pick<RedisConnections, "commands" | "names">, options: RedisSessionsOptions) {
+    this.#commands = connections.commands;
+    this.#names = connections.names;
+    this.#ttlS = options.ttlS;
+    this.#meter = options.meter ?? noMeter;
+  }
+
+  async save(pid: string, record: SessionRecord): Promise<void> {
+    const text = JSON.stringify(record);
+    await this.#commands.run((redis) => redis.set(this.#key(pid), text, "EX", this.#ttlS));
+  }
+
+  async load(pid: string): Promise<SessionRecord | undefined> {
+    const text = await this.#commands.run((redis) => redis.get(this.#key(pid)));
+    if (text === null) return undefined;
+    const record = readRecord(text);
+    if (record === undefined) this.#meter.count("drops", 1, { reason: "session_record" });
+    return record;
+  }
+
+  async touch(pids: readonly string[]): Promise<void> {
+    for (let at = 0; at < pids.length; at += TOUCH_PAGE) {
+      const page = pids.slice(at, at + TOUCH_PAGE);
+      await this.#commands.run(async (redis) => {
+        const pipeline = redis.pipeline();
+        for (const pid of page) pipeline.expire(this.#key(pid), this.#ttlS);
+        for (const [error] of (await pipeline.exec()) ?? []) if (error !== null) throw error;
+      });
+    }
+  }
+
+  /** A pid comes from a client: long ones must not become long keys. */
+  #key(pid: string): string {
+    const bounded = pid.length <= 64 ? pid : `sha256:${createHash("sha256").update(pid).digest("base64url")}`;
+    return this.#names.session(bounded);
+  }
+}
+
+/** `undefined` for anything that isn't a record of this version: then the connection starts anew, with a gap. */
+function readRecord(text: string): SessionRecord | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (!isPlainObject(value)) return undefined;
+  const { sub, namespace, rooms, channels, replays } = value;
+  const isPair = (pair: unknown, isSecond: (second: unknown) => boolean) =>
+    Array.isArray(pair) && pair.length === 2 && isChannelName(pair[0]) && isSecond(pair[1]);
+  const fits =
+    typeof sub === "string" &&
+    typeof namespace === "string" &&
+    Array.isArray(rooms) &&
+    rooms.every((pair) => isPair(pair, (room) => typeof room === "string")) &&
+    Array.isArray(channels) &&
+    channels.every(isChannelName) &&
+    Array.isArray(replays) &&
+    replays.every((pair) => isPair(pair, (id) => parseId(id) !== undefined));
+  return fits ? { sub, namespace, rooms, channels, replays } : undefined;
+}
+
+const TOUCH_PAGE = 500;

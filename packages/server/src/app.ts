@@ -1,0 +1,223 @@
+/** All the wiring of a node, and nothing else: parts are made, handed to each other, started and stopped here. */
+import { createServer, type Server as HttpServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { History, Interest, Publisher, Relay, Ring, Sequencer } from "@carillon/core";
+import { CHANNEL_NAMESPACES, compilePattern } from "@carillon/protocol";
+import type { Logger as PinoLogger } from "pino";
+import { openAuthenticator, openPolicy } from "./auth/open.ts";
+import { buildBackbone } from "./backbone.ts";
+import { drain } from "./drain.ts";
+import { Admission } from "./gateway/admission.ts";
+import { CatchUp } from "./gateway/catch-up.ts";
+import { Gateway } from "./gateway/gateway.ts";
+import { attachWithGate, createIoServer } from "./gateway/io-server.ts";
+import { Replay } from "./gateway/replay.ts";
+import { Requests } from "./gateway/requests.ts";
+import { SessionKeeper } from "./gateway/session-keeper.ts";
+import { buildHttp, buildMetricsHttp } from "./http/app.ts";
+import { openAuthenticator as openCallers } from "./http/open-auth.ts";
+import { redisInterpreter } from "./ingress.ts";
+import { Health } from "./ops/health.ts";
+import { LimitedLog } from "./ops/limited-log.ts";
+import { createMeter } from "./ops/metrics.ts";
+import { sampleGauges } from "./ops/sampler.ts";
+import { buildPostgres } from "./postgres-side.ts";
+import type { Settings } from "./settings/load.ts";
+
+export interface App {
+  readonly port: number;
+  readonly wsPort: number | undefined;
+  /** Leaves service: resolves when everything that was accepted is done and closed, or the time is over. */
+  stop(): Promise<void>;
+}
+
+/** Bytes of a client's message beyond its payload: event name, channel, framing. */
+const MESSAGE_OVERHEAD_BYTES = 4096;
+const CATCH_UP_MAX_BYTES = 16 * 1024 * 1024;
+/** How long the first connections wait for feeds to settle, so that no client hears of gaps from before its time. */
+const SETTLE_TIMEOUT_MS = 5000;
+const LISTENING_TIMEOUT_MS = 3000;
+
+/** Resolves once the node listens. Redis or Postgres may still be away: readiness says so. Rejects on what no waiting helps. */
+export async function startApp(settings: Settings, node: string, logger: PinoLogger): Promise<App> {
+  const meter = createMeter({
+    labelValues: { namespace: [...settings.namespaces.map((name) => `/${name}`), ...CHANNEL_NAMESPACES] },
+  });
+  const health = new Health();
+  const limited = new LimitedLog(logger);
+  const backbone = buildBackbone({ settings, node, meter, logger });
+  const { log, bus } = backbone;
+
+  const ring = new Ring({ maxEntries: settings.ringMaxEntries, maxBytes: settings.ringMaxBytes });
+  const sequencer = new Sequencer({ log, ring, meter, logger, preload: settings.ringMaxEntries });
+  const history = new History({ log, ring, meter, position: () => sequencer.position });
+  const publisher = new Publisher({ log, meter, coalesceMs: settings.coalesceMs, maxPayloadBytes: settings.maxPayloadBytes });
+  const namespaces = new Set(settings.namespaces);
+  const onNonsense = (ingress: "redis" | "postgres", channel: string) => {
+    meter.count("feedDropped", 1, { feed: ingress, reason: "not_understood" });
+    limited.warn(`nonsense ${ingress} ${channel}`, { ingress, channel }, "a message was not understood and dropped");
+  };
+
+  const postgres = buildPostgres({ settings, backbone, publisher, meter, logger, onNonsense });
+  const listensAlways = new Set(settings.pgChannels);
+  const allowedCustom = compilePattern(settings.pgCustomChannels);
+  const interest = new Interest({
+    registry: backbone.interest,
+    isCustom: (channel) => postgres !== undefined && !namespaces.has(channel) && !listensAlways.has(channel) && allowedCustom(channel),
+    maxChannels: settings.maxListenChannels,
+    confirmTimeoutMs: 3000,
+    logger,
+  });
+
+  const io = createIoServer({
+    adapter: backbone.adapter,
+    pingIntervalMs: settings.pingIntervalMs,
+    pingTimeoutMs: settings.pingTimeoutMs,
+    connectTimeoutMs: settings.connectTimeoutMs,
+    maxMessageBytes: settings.maxPayloadBytes + MESSAGE_OVERHEAD_BYTES,
+    corsOrigins: settings.corsOrigins,
+  });
+  const sessions = new SessionKeeper({ sessions: backbone.sessions, policy: openPolicy, logger, retentionMs: settings.logRetentionS * 1000 });
+  const replay = new Replay({ history, sequencer, meter, maxBytes: CATCH_UP_MAX_BYTES, settled: (connection) => gateway.settled(connection) });
+  const gateway: Gateway = new Gateway({
+    io,
+    node,
+    refreshNamespaces: settings.namespaces,
+    channelNamespaces: CHANNEL_NAMESPACES,
+    authenticator: openAuthenticator,
+    policy: openPolicy,
+    sequencer,
+    catchUp: new CatchUp({ history, sequencer, meter, logger, maxBytes: CATCH_UP_MAX_BYTES }),
+    requests: new Requests({
+      namespaces,
+      policy: openPolicy,
+      interest,
+      sessions,
+      replay,
+      publisher,
+      publishing: settings.ingress.has("clients"),
+      limits: { subscriptions: settings.maxSubscriptionsPerConnection, rooms: settings.maxRoomsPerConnection },
+      meter,
+      logger,
+    }),
+    sessions,
+    interest,
+    sliceSize: 500,
+    highWaterMarkBytes: settings.highWaterBytes,
+    meter,
+    logger,
+  });
+  const admission = new Admission({
+    closed: () => (health.state === "draining" ? "DRAINING" : health.state === "starting" || sequencer.position === undefined ? "NOT_READY" : undefined),
+    open: () => gateway.openTransports,
+    maxConnections: settings.maxConnections,
+    perSecond: settings.connectsPerS,
+    meter,
+  });
+
+  const http = buildHttp({
+    settings,
+    logger,
+    meter,
+    publisher,
+    history: { read: ({ channel, since, limit }) => history.read(channel, since, limit) },
+    auth: openCallers,
+    health,
+    ...(settings.metricsPort === undefined && { metrics: meter }),
+    ...(settings.auth.mode === "off" && {
+      demo: { wsPort: () => portOf(wsServer), ...(postgres !== undefined && { examples: postgres.examples }) },
+    }),
+  });
+  const metricsHttp = settings.metricsPort === undefined ? undefined : buildMetricsHttp({ logger, meter, health, metrics: meter });
+  const wsServer = settings.wsPort === undefined ? undefined : createServer((_request, response) => response.writeHead(404).end());
+  const serves = settings.roles.has("gateway");
+  if (serves) attachWithGate(io, wsServer ?? http.server, () => admission.refuse());
+
+  health.add("bus", "down", () => {
+    if (sequencer.position === undefined) return { status: "down", reason: "the bus has not been reached yet" };
+    return bus.hearing ? { status: "ok" } : { status: "down", reason: "nothing is heard from the bus" };
+  });
+  postgres?.addChecks(health);
+
+  const relay =
+    backbone.ingress === undefined
+      ? undefined
+      : new Relay({
+          ...backbone.ingress,
+          publisher,
+          log,
+          ingress: "redis",
+          interpret: redisInterpreter(settings, onNonsense),
+          affected: () => settings.namespaces,
+          meter,
+          logger,
+        });
+
+  bus.listen(sequencer);
+  backbone.start();
+  relay?.start();
+  const stopSampling = sampleGauges({ meter, sequencer, ring, gateway });
+  await http.listen({ port: settings.port, host: settings.host });
+  if (wsServer !== undefined) await listen(wsServer, settings.wsPort ?? 0, settings.host);
+  await metricsHttp?.listen({ port: settings.metricsPort ?? 0, host: settings.host });
+  const fatal = postgres?.start();
+  const ready = becomeReady();
+  await fatal;
+  // Whoever starts a node by its log finds it ready in the ordinary case, and alive in any case.
+  await Promise.race([ready, new Promise((resolve) => setTimeout(resolve, LISTENING_TIMEOUT_MS))]);
+
+  return { port: portOf(http.server)!, wsPort: portOf(wsServer), stop };
+
+  async function becomeReady(): Promise<void> {
+    await sequencer.start();
+    warnOfProblems();
+    const deadline = performance.now() + SETTLE_TIMEOUT_MS;
+    const settled = () => (relay === undefined || relay.synced) && (postgres === undefined || postgres.settled);
+    while (!settled() && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
+    health.enter("ready");
+    logger.info({}, "ready");
+  }
+
+  function warnOfProblems(): void {
+    backbone.probe().then(
+      (problems) => {
+        for (const problem of problems) logger.error({ ...problem }, "Redis is not set up as it must be");
+      },
+      (error: unknown) => logger.debug({ err: error }, "Redis could not be probed"),
+    );
+  }
+
+  async function stop(): Promise<void> {
+    health.enter("draining");
+    await drain({
+      timeoutMs: settings.drainTimeoutS * 1000,
+      delayMs: settings.drainDelayS * 1000,
+      gateway,
+      inFlight: () => publisher.inFlight,
+      meter,
+      logger,
+    });
+    stopSampling();
+    interest.stop();
+    sessions.stop();
+    await relay?.stop();
+    await postgres?.stop();
+    await backbone.release();
+    sequencer.stop();
+    await io.close();
+    await Promise.all([http.close(), metricsHttp?.close()]);
+    backbone.close();
+  }
+}
+
+function portOf(server: HttpServer | undefined): number | undefined {
+  return (server?.address() as AddressInfo | null | undefined)?.port;
+}
+
+function listen(server: HttpServer, port: number, host: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => resolve());
+  });
+}
+

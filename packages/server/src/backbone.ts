@@ -1,0 +1,145 @@
+/**
+ * The parts that nodes share, from Redis or, without it, as in-memory twins of a single node. Nothing above this module knows
+ * which of the two it runs on.
+ */
+import {
+  type Bus,
+  type Feed,
+  type InterestRegistry,
+  type Lease,
+  type Log,
+  type Logger,
+  MemoryInterestRegistry,
+  MemoryLease,
+  MemoryLog,
+  MemorySessions,
+  type Meter,
+  type Sessions,
+} from "@carillon/core";
+import {
+  connectRedis,
+  createCarillonAdapter,
+  RedisBus,
+  RedisFeed,
+  RedisInterestRegistry,
+  RedisLease,
+  RedisLog,
+  type RedisProblem,
+  RedisSessions,
+} from "@carillon/redis";
+import type { Namespace } from "socket.io";
+import type { Adapter } from "socket.io-adapter";
+import type { RedisSettings, Settings } from "./settings/load.ts";
+
+export interface Backbone {
+  readonly kind: "redis" | "memory";
+  readonly log: Log;
+  readonly bus: Bus;
+  readonly sessions: Sessions;
+  readonly interest: InterestRegistry;
+  readonly adapter: ((namespace: Namespace) => Adapter) | undefined;
+  /** The Redis channels that applications publish to, and who carries them; absent without Redis or that ingress. */
+  readonly ingress: { readonly feed: Feed; readonly lease: Lease } | undefined;
+  start(): void;
+  /** What is wrong with the set-up for good, each with its fix. Rejects while Redis is away. */
+  probe(): Promise<readonly RedisProblem[]>;
+  /** Gives leases up, so that others take over at once. */
+  release(): Promise<void>;
+  close(): void;
+}
+
+export interface BackboneOptions {
+  readonly settings: Settings;
+  readonly node: string;
+  readonly meter: Meter;
+  readonly logger: Logger;
+}
+
+export function buildBackbone(options: BackboneOptions): Backbone {
+  return options.settings.redis === undefined ? inMemory(options.settings) : onRedis(options.settings.redis, options);
+}
+
+function inMemory(settings: Settings): Backbone {
+  const log = new MemoryLog({ maxEntries: Math.min(settings.logMaxEntries, settings.ringMaxEntries), retentionMs: settings.logRetentionS * 1000 });
+  return {
+    kind: "memory",
+    log,
+    bus: log,
+    sessions: new MemorySessions(),
+    interest: new MemoryInterestRegistry(),
+    adapter: undefined,
+    ingress: undefined,
+    start() {},
+    probe: async () => [],
+    release: async () => {},
+    close() {},
+  };
+}
+
+function onRedis(redis: RedisSettings, { settings, node, meter, logger }: BackboneOptions): Backbone {
+  const connections = connectRedis({ ...connectOptions(redis), prefix: settings.redisPrefix, timeoutMs: settings.appendTimeoutMs, meter, logger });
+  const log = new RedisLog(connections, {
+    retentionS: settings.logRetentionS,
+    maxEntries: settings.logMaxEntries,
+    appendTimeoutMs: settings.appendTimeoutMs,
+    meter,
+    logger,
+  });
+  const bus = new RedisBus(connections, log, { nodeId: node, meter, logger });
+  const interest = new RedisInterestRegistry(connections, { logger });
+  const carries = settings.ingress.has("redis") && settings.roles.has("bridge");
+  const feed = carries ? new RedisFeed(connections, { ...ingressChannels(settings), meter, logger }) : undefined;
+  const lease = carries ? new RedisLease(connections, { name: "redis-ingress", meter, logger }) : undefined;
+  return {
+    kind: "redis",
+    log,
+    bus,
+    sessions: new RedisSessions(connections, { ttlS: settings.logRetentionS + 60, meter }),
+    interest,
+    adapter: createCarillonAdapter(connections, { meter, logger }),
+    ingress: feed !== undefined && lease !== undefined ? { feed, lease } : undefined,
+    start() {
+      bus.start();
+      interest.start();
+      lease?.start();
+    },
+    probe: () => connections.probe(),
+    async release() {
+      await lease?.stop();
+      feed?.stop();
+    },
+    close() {
+      bus.stop();
+      interest.stop();
+      connections.close();
+    },
+  };
+}
+
+/** Every spelling of each refresh namespace, and the patterns of domain events. */
+function ingressChannels({ namespaces, eventRoutes, redisIngressPrefix: prefix }: Settings): { channels: string[]; patterns: string[] } {
+  return {
+    channels: namespaces.flatMap((namespace) => [`${prefix}refresh.${namespace}`, `${prefix}${namespace}.refresh`]),
+    patterns: eventRoutes.map(({ pattern }) => prefix + pattern),
+  };
+}
+
+function connectOptions(redis: RedisSettings): Parameters<typeof connectRedis>[0] {
+  const { kind, addresses, username, password, database, tls, sentinelName, sentinelPassword } = redis;
+  const credentials = {
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+    ...(tls && { tls: true }),
+  };
+  if (kind === "cluster") return { ...credentials, clusterNodes: addresses };
+  if (kind === "sentinel") {
+    return {
+      ...credentials,
+      sentinels: addresses,
+      ...(sentinelName !== undefined && { sentinelName }),
+      ...(sentinelPassword !== undefined && { sentinelPassword }),
+    };
+  }
+  const [address] = addresses;
+  return { ...credentials, ...address, db: database };
+}

@@ -1,0 +1,93 @@
+import type { Server as HttpServer, IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import { CarillonError } from "@carillon/protocol";
+import { type Namespace, Server } from "socket.io";
+import { Adapter } from "socket.io-adapter";
+
+export interface IoServerOptions {
+  readonly adapter: ((namespace: Namespace) => Adapter) | undefined;
+  readonly pingIntervalMs: number;
+  readonly pingTimeoutMs: number;
+  readonly connectTimeoutMs: number;
+  readonly maxMessageBytes: number;
+  readonly corsOrigins: readonly string[];
+}
+
+const PATH = "/socket.io/";
+
+export function createIoServer(options: IoServerOptions): Server {
+  const { corsOrigins } = options;
+  return new Server({
+    path: PATH,
+    // Named even without Redis: otherwise Socket.IO picks the adapter that appends offsets of its own.
+    adapter: (options.adapter ?? Adapter) as never,
+    // Makes Socket.IO give out the private session ids with which stock clients come back; restoring is ours.
+    connectionStateRecovery: {},
+    pingInterval: options.pingIntervalMs,
+    pingTimeout: options.pingTimeoutMs,
+    connectTimeout: options.connectTimeoutMs,
+    maxHttpBufferSize: options.maxMessageBytes,
+    perMessageDeflate: false,
+    httpCompression: false,
+    serveClient: true,
+    ...(corsOrigins.length > 0 && { cors: { origin: corsOrigins.includes("*") ? "*" : [...corsOrigins], credentials: !corsOrigins.includes("*") } }),
+  });
+}
+
+/** Why a handshake is refused just now, if it is. */
+export type Refuse = (request: IncomingMessage) => CarillonError | undefined;
+
+/**
+ * Attaches Socket.IO to a server with a gate before new handshakes. What a retry helps is answered with 503 on the HTTP request
+ * itself, since stock clients come back from that by themselves and never from a refusal within the protocol.
+ */
+export function attachWithGate(io: Server, server: HttpServer, refuse: Refuse): void {
+  io.attach(server);
+  const requests = server.listeners("request") as ((request: IncomingMessage, response: ServerResponse) => void)[];
+  server.removeAllListeners("request");
+  server.on("request", (request, response) => {
+    const refusal = isHandshake(request) ? refuse(request) : undefined;
+    if (refusal !== undefined) return answer(response, refusal);
+    for (const listener of requests) listener.call(server, request, response);
+  });
+  const upgrades = server.listeners("upgrade") as ((request: IncomingMessage, socket: Duplex, head: Buffer) => void)[];
+  server.removeAllListeners("upgrade");
+  server.on("upgrade", (request, socket, head) => {
+    const refusal = isHandshake(request) ? refuse(request) : undefined;
+    if (refusal !== undefined) return answerRaw(socket, refusal);
+    for (const listener of upgrades) listener.call(server, request, socket, head);
+  });
+}
+
+/** The first request of a transport: later ones carry the session's id. */
+function isHandshake({ url = "" }: IncomingMessage): boolean {
+  return url.startsWith(PATH) && url.includes("transport=") && !/[?&]sid=/.test(url);
+}
+
+function answer(response: ServerResponse, refusal: CarillonError): void {
+  const { status, headers, body } = problemOf(refusal);
+  response.writeHead(status, headers).end(body);
+}
+
+function answerRaw(socket: Duplex, refusal: CarillonError): void {
+  const { status, headers, body } = problemOf(refusal);
+  const lines = Object.entries({ ...headers, connection: "close" }).map(([name, value]) => `${name}: ${value}`);
+  socket.on("error", () => {});
+  socket.end(`HTTP/1.1 ${status} Service Unavailable\r\n${lines.join("\r\n")}\r\n\r\n${body}`);
+}
+
+function problemOf({ code, kind, message, retryAfterS }: CarillonError): { status: number; headers: Record<string, string | number>; body: string } {
+  const body = JSON.stringify({ type: "about:blank", title: kind.title, status: kind.status, detail: message, code });
+  return {
+    status: kind.status,
+    headers: {
+      "content-type": "application/problem+json",
+      "content-length": Buffer.byteLength(body),
+      "retry-after": retryAfterS ?? 1,
+      "cache-control": "no-store",
+      // A page on another origin can't read it anyway, and its client only needs the failure.
+      "access-control-allow-origin": "*",
+    },
+    body,
+  };
+}

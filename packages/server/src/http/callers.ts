@@ -1,0 +1,30 @@
+/** Route hooks that say who asks. They run before a body is read, so that a stranger can't make the node parse megabytes. */
+import { CarillonError } from "@carillon/protocol";
+import type { FastifyRequest } from "fastify";
+import type { Action, Authenticator, Caller } from "./deps.ts";
+
+declare module "fastify" {
+  interface FastifyRequest {
+    /** Set by `authenticated`; reading it on another route is a bug. */
+    caller: Caller;
+  }
+}
+
+export function authenticated(auth: Authenticator): (request: FastifyRequest) => Promise<void> {
+  return async (request) => {
+    request.caller = await auth.caller({ headers: request.headers, ip: request.ip });
+  };
+}
+
+/** For pages and figures that show how the deployment is doing. */
+export function operatorsOnly(auth: Authenticator): (request: FastifyRequest) => Promise<void> {
+  return async (request) => {
+    request.caller = await auth.caller({ headers: request.headers, ip: request.ip });
+    demand(request.caller, "operate");
+  };
+}
+
+export function demand(caller: Caller, action: Action, channel?: string): void {
+  if (caller.may(action, channel)) return;
+  throw new CarillonError("FORBIDDEN", channel === undefined ? `this needs the right to ${action}` : `this needs the right to ${action} on ${channel}`);
+}

@@ -1,0 +1,76 @@
+/** What the HTTP side needs of the rest of the process, each as the narrowest interface that serves. */
+import type { IncomingHttpHeaders } from "node:http";
+import type { Meter, Publish } from "@carillon/core";
+import type { ChannelName, Publication, PublicationId } from "@carillon/protocol";
+import type { FastifyBaseLogger } from "fastify";
+import type { NodeState, Readiness } from "../ops/health.ts";
+import type { Exposition } from "../ops/metrics.ts";
+import type { Settings } from "../settings/load.ts";
+
+export type Action = "publish" | "refresh" | "subscribe" | "operate" | "notify";
+
+/** Who asks, and what they may do. Every route asks `may` before it does anything. */
+export interface Caller {
+  /** The user, or the name of the key; idempotency keys are kept apart by it. */
+  readonly name: string;
+  /** `open`: nobody checks, `AUTH=off`. */
+  readonly kind: "open" | "user" | "key";
+  /** Without a channel: whether the action is allowed at all. */
+  may(action: Action, channel?: ChannelName): boolean;
+}
+
+export interface Credentials {
+  readonly headers: IncomingHttpHeaders;
+  /** The client's address, by `TRUST_PROXY`. */
+  readonly ip: string;
+}
+
+export interface Authenticator {
+  /** Throws `CarillonError` (`UNAUTHENTICATED`, `TOKEN_EXPIRED`, `REVOKED`, `INVALID_ID`) for who can't be believed. */
+  caller(credentials: Credentials): Caller | Promise<Caller>;
+}
+
+export interface HistoryRequest {
+  readonly channel: ChannelName;
+  /** As it was sent, perhaps nonsense: then the answer is a gap. Absent: from the oldest. */
+  readonly since: string | undefined;
+  readonly limit: number;
+  readonly caller: Caller;
+}
+
+export interface HistoryPage {
+  /** In log order, and only what the caller may hear. */
+  readonly publications: readonly Publication[];
+  /** Where to go on: `since` of the next call. */
+  readonly id: PublicationId;
+  /** True when something after `since` is not in the log any more. */
+  readonly gap: boolean;
+}
+
+export interface History {
+  read(request: HistoryRequest): Promise<HistoryPage>;
+}
+
+/** The example tables behind the demo page's buttons. */
+export interface Examples {
+  /** Throw `CarillonError("NOT_CONFIGURED")` with the reason where the tables aren't there. */
+  insertOrder(): Promise<Readonly<Record<string, unknown>>>;
+  insertChatMessage(text: string): Promise<Readonly<Record<string, unknown>>>;
+}
+
+export interface HttpDeps {
+  readonly settings: Pick<
+    Settings,
+    "namespaces" | "ingress" | "maxPayloadBytes" | "corsOrigins" | "trustProxy" | "wsPort"
+  >;
+  readonly logger: FastifyBaseLogger;
+  readonly meter: Pick<Meter, "count">;
+  readonly publisher: Publish;
+  readonly history: History;
+  readonly auth: Authenticator;
+  readonly health: { readonly state: NodeState; readiness(): Promise<Readiness> };
+  /** Absent where `METRICS_PORT` moves them away. */
+  readonly metrics?: Exposition;
+  /** Present only under `AUTH=off`. `examples` is absent without Postgres. */
+  readonly demo?: { readonly examples?: Examples; /** The gateway's real port when it has its own. */ readonly wsPort?: () => number | undefined };
+}

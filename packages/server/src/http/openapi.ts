@@ -1,0 +1,47 @@
+import swagger from "@fastify/swagger";
+import swaggerUi from "@fastify/swagger-ui";
+import type { FastifyInstance } from "fastify";
+import { jsonSchemaTransform, jsonSchemaTransformObject } from "fastify-type-provider-zod";
+import { operatorsOnly } from "./callers.ts";
+import type { Authenticator } from "./deps.ts";
+
+/** Everything from the node itself; the page's one inline style is the swagger page's own. */
+const DOCS_CSP =
+  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/** Must be registered before the routes that it describes. */
+export function describeApi(app: FastifyInstance, version: string): void {
+  void app.register(swagger, {
+    openapi: {
+      openapi: "3.1.0",
+      info: {
+        title: "Carillon",
+        version,
+        description: "Self-hosted realtime fan-out. 202 means: in the log. Numbers in payloads travel digit for digit.",
+      },
+      components: { securitySchemes: { bearer: { type: "http", scheme: "bearer", description: "An API key or a user's token" } } },
+      security: [{ bearer: [] }, {}],
+    },
+    transform: jsonSchemaTransform,
+    transformObject: jsonSchemaTransformObject,
+  });
+}
+
+/** `/openapi.json` and `/docs`. */
+export function serveApiDescription(app: FastifyInstance, auth: Authenticator): void {
+  const onRequest = operatorsOnly(auth);
+  app.get("/openapi.json", { onRequest, schema: { hide: true } as object }, async (_request, reply) => {
+    return reply.header("content-type", "application/json; charset=utf-8").send(JSON.stringify(app.swagger()));
+  });
+  void app.register(swaggerUi, {
+    routePrefix: "/docs",
+    staticCSP: DOCS_CSP,
+    // Null switches off the badge that would send the description to a validator on the internet.
+    uiConfig: { validatorUrl: null, docExpansion: "list", deepLinking: true },
+    uiHooks: {
+      onRequest: (request, _reply, next) => {
+        onRequest(request).then(() => next(), next);
+      },
+    },
+  });
+}

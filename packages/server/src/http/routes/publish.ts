@@ -1,0 +1,86 @@
+import { CarillonError, refreshBody } from "@carillon/protocol";
+import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
+import { z } from "zod";
+import { bodyLimits, requireBody } from "../body.ts";
+import { authenticated, demand } from "../callers.ts";
+import type { HttpDeps } from "../deps.ts";
+import { type DraftRules, messageDraft, refreshDraft } from "../drafts.ts";
+import { tokenOf } from "../idempotency.ts";
+import { accepted, channelParams, idempotencyHeaders, namespaceParams, PUBLISH_PROBLEMS, problems } from "../schemas.ts";
+
+type Deps = Pick<HttpDeps, "publisher" | "auth" | "settings">;
+
+/** `POST /api/notifications/:channel` and `POST /api/refresh/:namespace`: one publication a call. */
+export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
+  const { publisher, settings } = deps;
+  const rules = draftRules(settings);
+  const limits = bodyLimits(settings.maxPayloadBytes);
+  const onRequest = [restIngress(settings), authenticated(deps.auth)];
+
+  return async (app) => {
+    app.post(
+      "/api/notifications/:channel",
+      {
+        onRequest,
+        preValidation: requireBody,
+        bodyLimit: limits.payload,
+        config: { publishes: true },
+        schema: {
+          tags: ["Publish"],
+          summary: "Publish a message",
+          description: "The body, any JSON value, is the payload.",
+          params: channelParams,
+          headers: idempotencyHeaders,
+          body: z.unknown().meta({ examples: [{ id: 7, status: "paid" }] }),
+          response: { 202: accepted, ...problems(...PUBLISH_PROBLEMS) },
+        },
+      },
+      async (request, reply) => {
+        const draft = messageDraft(request.params.channel, request.body, rules);
+        demand(request.caller, "publish", draft.channel);
+        const token = tokenOf(request, [draft.channel, request.body]);
+        const id = await publisher.publish(draft, token === undefined ? { ingress: "rest" } : { ingress: "rest", token });
+        return reply.code(202).send({ id, channel: draft.channel });
+      },
+    );
+
+    app.post(
+      "/api/refresh/:namespace",
+      {
+        onRequest,
+        preValidation: requireBody,
+        bodyLimit: limits.refresh,
+        config: { publishes: true },
+        schema: {
+          tags: ["Publish"],
+          summary: "Tell clients to fetch again",
+          params: namespaceParams,
+          headers: idempotencyHeaders,
+          body: refreshBody,
+          response: {
+            202: accepted,
+            ...problems(...PUBLISH_PROBLEMS, "INVALID_SCOPE", "INVALID_ID", "INVALID_ROOM", "UNKNOWN_NAMESPACE", "NOT_CONFIGURED"),
+          },
+        },
+      },
+      async (request, reply) => {
+        const draft = refreshDraft(request.params.namespace, request.body, rules);
+        demand(request.caller, "refresh", draft.channel);
+        const token = tokenOf(request, [draft.channel, request.body]);
+        const id = await publisher.publish(draft, token === undefined ? { ingress: "rest" } : { ingress: "rest", token });
+        return reply.code(202).send({ id, channel: draft.channel });
+      },
+    );
+  };
+}
+
+export function draftRules(settings: Deps["settings"]): DraftRules {
+  return { namespaces: new Set(settings.namespaces), maxPayloadBytes: settings.maxPayloadBytes };
+}
+
+/** As a hook: refuses before anything is read where `INGRESS` leaves `rest` out. */
+export function restIngress(settings: Deps["settings"]): () => Promise<void> {
+  return async () => {
+    if (!settings.ingress.has("rest")) throw new CarillonError("INGRESS_DISABLED", "INGRESS does not contain rest here");
+  };
+}

@@ -1,0 +1,268 @@
+/** Reads the environment, once, at start. Everything that is wrong is told at once, by name, without any secret's value. */
+import { readFileSync } from "node:fs";
+import { type RedisSettings, redisSettings } from "./redis.ts";
+import { SCHEMA, type Setting, type SettingName, type Values } from "./schema.ts";
+import { nearMisses } from "./typos.ts";
+import type { Address, EventRoute, TrustProxy } from "./values.ts";
+
+export type { Address, EventRoute, RedisSettings, TrustProxy };
+
+export interface AuthSettings {
+  /** `off`: everybody is believed. */
+  readonly mode: "on" | "off";
+  readonly jwtSecret: string | undefined;
+  readonly jwtPublicKey: string | undefined;
+  readonly jwksUrl: string | undefined;
+  readonly authUrl: string | undefined;
+  /** As written; the security module parses it. */
+  readonly apiKeys: string | undefined;
+}
+
+export interface PostgresSettings {
+  readonly url: string;
+  /** Where LISTEN is held: `DATABASE_LISTEN_URL`, else `url`. */
+  readonly listenUrl: string;
+  readonly migrate: boolean;
+}
+
+export interface Settings {
+  readonly port: number;
+  readonly host: string;
+  readonly wsPort: number | undefined;
+  readonly metricsPort: number | undefined;
+  readonly roles: ReadonlySet<"gateway" | "bridge" | "push">;
+  readonly logLevel: Values["LOG_LEVEL"];
+  readonly trustProxy: TrustProxy;
+  readonly corsOrigins: readonly string[];
+  readonly drainTimeoutS: number;
+  readonly drainDelayS: number;
+  readonly auth: AuthSettings;
+  /** Absent: the in-memory bus of a single node. */
+  readonly redis: RedisSettings | undefined;
+  readonly redisPrefix: string;
+  readonly redisIngressPrefix: string;
+  /** Absent: no Postgres. */
+  readonly postgres: PostgresSettings | undefined;
+  /** Always heard, each by every spelling it was configured with. */
+  readonly pgChannels: readonly string[];
+  readonly pgCustomChannels: string;
+  readonly maxListenChannels: number;
+  readonly watchMaxRows: number;
+  readonly outboxRetentionS: number;
+  readonly namespaces: readonly string[];
+  readonly ingress: ReadonlySet<"rest" | "redis" | "postgres" | "clients">;
+  readonly eventRoutes: readonly EventRoute[];
+  readonly maxPayloadBytes: number;
+  readonly coalesceMs: number;
+  readonly refetchBudgetPerS: number | undefined;
+  readonly logRetentionS: number;
+  readonly logMaxEntries: number;
+  readonly appendTimeoutMs: number;
+  readonly appendQueueMax: number;
+  readonly ringMaxEntries: number;
+  readonly ringMaxBytes: number;
+  readonly pingIntervalMs: number;
+  readonly pingTimeoutMs: number;
+  readonly connectTimeoutMs: number;
+  readonly maxConnections: number;
+  readonly connectsPerS: number;
+  readonly maxSubscriptionsPerConnection: number;
+  readonly maxRoomsPerConnection: number;
+  readonly highWaterBytes: number;
+  /** For the log at start: names that look like misspelt settings. */
+  readonly warnings: readonly string[];
+}
+
+export interface Fault {
+  readonly name: string;
+  readonly message: string;
+}
+
+/** The one error of `loadSettings`; its message lists every fault, a line each. */
+export class SettingsError extends Error {
+  readonly faults: readonly Fault[];
+
+  constructor(faults: readonly Fault[]) {
+    const lines = faults.map((fault) => `  ${fault.name} ${fault.message}`);
+    super(`${faults.length} ${faults.length === 1 ? "setting is" : "settings are"} wrong:\n${lines.join("\n")}`);
+    this.name = "SettingsError";
+    this.faults = faults;
+  }
+}
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** Throws `SettingsError` with all faults. An empty variable counts as absent, since compose files can't leave one out. */
+export function loadSettings(env: Env, readFile: (path: string) => string = readText): Settings {
+  const faults: Fault[] = [];
+  const fault = (name: string, message: string) => void faults.push({ name, message });
+  const values = parseAll(env, readFile, fault);
+  const redis = redisSettings(values, (name) => isGiven(env, name), fault);
+  checkAuth(values, fault, faults);
+  checkNamespaces(values, (name) => !isGiven(env, name), fault, faults);
+  if (values.DATABASE_LISTEN_URL !== undefined && values.DATABASE_URL === undefined && !hasFault(faults, "DATABASE_URL")) {
+    fault("DATABASE_LISTEN_URL", "is set without DATABASE_URL; set DATABASE_URL, and this only where that is a pooler");
+  }
+  if (values.WS_PORT !== undefined && values.WS_PORT !== 0 && values.WS_PORT === values.PORT) {
+    fault("WS_PORT", "is the same as PORT; leave it out to share one port");
+  }
+  if (values.METRICS_PORT !== undefined && values.METRICS_PORT !== 0 && [values.PORT, values.WS_PORT].includes(values.METRICS_PORT)) {
+    fault("METRICS_PORT", "is the same as PORT or WS_PORT; leave it out to share PORT");
+  }
+  if (values.DRAIN_DELAY_S > values.DRAIN_TIMEOUT_S) fault("DRAIN_DELAY_S", "must be at most DRAIN_TIMEOUT_S");
+  if (faults.length > 0) throw new SettingsError(faults);
+  return toSettings(values, redis, [...weakSecrets(values), ...nearMisses(env)]);
+}
+
+function parseAll(env: Env, readFile: (path: string) => string, fault: (name: string, message: string) => void): Values {
+  const values: Record<string, unknown> = {};
+  for (const [name, setting] of Object.entries(SCHEMA) as [SettingName, Setting][]) {
+    const text = textOf(name, setting, env, readFile, fault) ?? setting.default;
+    if (text === undefined) continue;
+    const result = setting.rule.safeParse(text);
+    if (result.success) values[name] = result.data;
+    else {
+      fault(name, result.error.issues[0]?.message ?? "is wrong");
+      // The checks between settings go on with the default, so that they find no follow-up faults.
+      if (setting.default !== undefined) values[name] = setting.rule.parse(setting.default);
+    }
+  }
+  return values as Values;
+}
+
+function textOf(
+  name: SettingName,
+  setting: Setting,
+  env: Env,
+  readFile: (path: string) => string,
+  fault: (name: string, message: string) => void,
+): string | undefined {
+  const direct = env[name]?.trim() || undefined;
+  const path = setting.secret === true ? env[`${name}_FILE`]?.trim() || undefined : undefined;
+  if (path === undefined) return direct;
+  if (direct !== undefined) {
+    fault(`${name}_FILE`, `is set beside ${name}; set one of them`);
+    return direct;
+  }
+  try {
+    return readFile(path).trim() || undefined;
+  } catch {
+    fault(`${name}_FILE`, "must be the path of a file that this process can read");
+    return undefined;
+  }
+}
+
+function checkAuth(values: Values, fault: (name: string, message: string) => void, faults: readonly Fault[]): void {
+  if (values.AUTH === "off") {
+    if (values.NODE_ENV?.toLowerCase() === "production") {
+      fault("AUTH", "must not be off with NODE_ENV=production; configure JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, AUTH_URL or API_KEYS");
+    }
+    return;
+  }
+  const ways = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWKS_URL", "AUTH_URL", "API_KEYS"] as const;
+  if (ways.some((way) => values[way] !== undefined || hasFault(faults, way) || hasFault(faults, `${way}_FILE`))) return;
+  fault("AUTH", `has nothing to check callers with: set one of ${ways.join(", ")}, or AUTH=off to try it out on this machine`);
+}
+
+function checkNamespaces(
+  values: Values,
+  isDefault: (name: string) => boolean,
+  fault: (name: string, message: string) => void,
+  faults: readonly Fault[],
+): void {
+  if (values.NAMESPACES.length === 0) fault("NAMESPACES", "must name at least one namespace");
+  // "channels" and "/" are the namespaces that carry any channel; "socket.io" and the like would be unreachable.
+  if (values.NAMESPACES.includes("channels")) fault("NAMESPACES", "must not contain channels, which is the namespace of every channel");
+  if (isDefault("EVENT_ROUTES") || hasFault(faults, "EVENT_ROUTES") || hasFault(faults, "NAMESPACES")) return;
+  const targets = new Set(values.EVENT_ROUTES.flatMap((route) => route.namespaces));
+  const unknown = [...targets].filter((name) => !values.NAMESPACES.includes(name));
+  if (unknown.length > 0) fault("EVENT_ROUTES", `must lead to namespaces of NAMESPACES only; ${unknown.join(", ")} is not there`);
+}
+
+function toSettings(values: Values, redis: RedisSettings | undefined, warnings: readonly string[]): Settings {
+  const off = values.AUTH === "off";
+  return {
+    port: values.PORT,
+    host: values.HOST?.replace(/^\[|\]$/g, "") ?? (off ? "127.0.0.1" : "0.0.0.0"),
+    wsPort: values.WS_PORT,
+    metricsPort: values.METRICS_PORT,
+    roles: new Set(values.ROLES),
+    logLevel: values.LOG_LEVEL,
+    trustProxy: values.TRUST_PROXY,
+    corsOrigins: values.CORS_ORIGINS,
+    drainTimeoutS: values.DRAIN_TIMEOUT_S,
+    drainDelayS: values.DRAIN_DELAY_S,
+    auth: {
+      mode: values.AUTH,
+      jwtSecret: values.JWT_SECRET,
+      jwtPublicKey: values.JWT_PUBLIC_KEY,
+      jwksUrl: values.JWKS_URL,
+      authUrl: values.AUTH_URL,
+      apiKeys: values.API_KEYS,
+    },
+    redis,
+    redisPrefix: values.REDIS_PREFIX,
+    redisIngressPrefix: values.REDIS_INGRESS_PREFIX,
+    postgres:
+      values.DATABASE_URL === undefined
+        ? undefined
+        : { url: values.DATABASE_URL, listenUrl: values.DATABASE_LISTEN_URL ?? values.DATABASE_URL, migrate: values.MIGRATE },
+    pgChannels: pgChannels(values),
+    pgCustomChannels: values.PG_CUSTOM_CHANNELS,
+    maxListenChannels: values.MAX_LISTEN_CHANNELS,
+    watchMaxRows: values.WATCH_MAX_ROWS,
+    outboxRetentionS: values.OUTBOX_RETENTION_S,
+    namespaces: values.NAMESPACES,
+    ingress: new Set(values.INGRESS),
+    eventRoutes: eventRoutes(values),
+    maxPayloadBytes: values.MAX_PAYLOAD_BYTES,
+    coalesceMs: values.COALESCE_MS,
+    refetchBudgetPerS: values.REFETCH_BUDGET_PER_S,
+    logRetentionS: values.LOG_RETENTION_S,
+    logMaxEntries: values.LOG_MAX_ENTRIES,
+    appendTimeoutMs: values.APPEND_TIMEOUT_MS,
+    appendQueueMax: values.APPEND_QUEUE_MAX,
+    ringMaxEntries: values.RING_MAX_ENTRIES,
+    ringMaxBytes: values.RING_MAX_BYTES,
+    pingIntervalMs: values.PING_INTERVAL_MS,
+    pingTimeoutMs: values.PING_TIMEOUT_MS,
+    connectTimeoutMs: values.CONNECT_TIMEOUT_MS,
+    maxConnections: values.MAX_CONNECTIONS,
+    connectsPerS: values.CONNECTS_PER_S,
+    maxSubscriptionsPerConnection: values.MAX_SUBSCRIPTIONS_PER_CONNECTION,
+    maxRoomsPerConnection: values.MAX_ROOMS_PER_CONNECTION,
+    highWaterBytes: values.HIGH_WATER_BYTES,
+    warnings,
+  };
+}
+
+function pgChannels(values: Values): readonly string[] {
+  if (values.PG_CHANNELS.length > 0) return values.PG_CHANNELS;
+  const spellings = values.NAMESPACES.flatMap((name) => [`refresh.${name}`, `${name}.refresh`]);
+  return [...new Set(["chat", "orders", "system", "notifications", ...spellings])];
+}
+
+/** The default routes lead to the default namespaces; a deployment with others keeps what still leads somewhere. */
+function eventRoutes(values: Values): readonly EventRoute[] {
+  return values.EVENT_ROUTES.map((route) => ({
+    ...route,
+    namespaces: route.namespaces.filter((name) => values.NAMESPACES.includes(name)),
+  })).filter((route) => route.namespaces.length > 0);
+}
+
+function weakSecrets(values: Values): string[] {
+  const short = values.JWT_SECRET !== undefined && values.JWT_SECRET.length < 32;
+  return short ? ["JWT_SECRET has fewer than 32 characters and can be guessed from any token"] : [];
+}
+
+function isGiven(env: Env, name: string): boolean {
+  return (env[name]?.trim() ?? "") !== "" || (env[`${name}_FILE`]?.trim() ?? "") !== "";
+}
+
+function hasFault(faults: readonly Fault[], name: string): boolean {
+  return faults.some((fault) => fault.name === name);
+}
+
+function readText(path: string): string {
+  return readFileSync(path, "utf8");
+}

@@ -1,0 +1,127 @@
+/**
+ * Every setting of the environment, once: its rule, default, and description. `loadSettings` reads by it and
+ * `docs/configuration.md` is printed from it.
+ */
+import type { z } from "zod";
+import {
+  addresses,
+  channelNames,
+  eventRoutes,
+  host,
+  matching,
+  namePattern,
+  oneOf,
+  onOff,
+  origins,
+  postgresUrl,
+  someOf,
+  text,
+  trustProxy,
+  url,
+  wholeNumber,
+} from "./values.ts";
+
+export interface Setting<T = unknown> {
+  readonly rule: z.ZodType<T, string>;
+  /** As it would be written; absent where the setting has no value unless it is given. */
+  readonly default?: string;
+  /** What stands in the documentation for a default that depends on others. */
+  readonly defaultText?: string;
+  readonly about: string;
+  /** Never printed, and readable from a file named by `<NAME>_FILE`. */
+  readonly secret?: true;
+}
+
+/** Gateway: connections and REST. Bridge: reads Postgres. Push: sends to devices. */
+export const ROLES = ["gateway", "bridge", "push"] as const;
+export const INGRESSES = ["rest", "redis", "postgres", "clients"] as const;
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+
+const REDIS_URL = "redis://user:password@host:6379/0 or rediss://…";
+const HTTP = ["http:", "https:"];
+
+/** In the order of the documentation: a heading and its settings. */
+export const GROUPS = {
+  Process: ["PORT", "HOST", "WS_PORT", "METRICS_PORT", "ROLES", "NODE_ENV", "LOG_LEVEL", "TRUST_PROXY", "CORS_ORIGINS", "DRAIN_TIMEOUT_S", "DRAIN_DELAY_S"],
+  Authentication: ["AUTH", "JWT_SECRET", "JWT_PUBLIC_KEY", "JWKS_URL", "AUTH_URL", "API_KEYS"],
+  Redis: ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_TLS", "REDIS_SENTINELS", "REDIS_SENTINEL_NAME", "REDIS_SENTINEL_PASSWORD", "REDIS_CLUSTER_NODES", "REDIS_PREFIX", "REDIS_INGRESS_PREFIX"],
+  Postgres: ["DATABASE_URL", "DATABASE_LISTEN_URL", "MIGRATE", "PG_CHANNELS", "PG_CUSTOM_CHANNELS", "MAX_LISTEN_CHANNELS", "WATCH_MAX_ROWS", "OUTBOX_RETENTION_S"],
+  Channels: ["NAMESPACES", "INGRESS", "EVENT_ROUTES", "MAX_PAYLOAD_BYTES", "COALESCE_MS", "REFETCH_BUDGET_PER_S"],
+  Log: ["LOG_RETENTION_S", "LOG_MAX_ENTRIES", "APPEND_TIMEOUT_MS", "APPEND_QUEUE_MAX", "RING_MAX_ENTRIES", "RING_MAX_BYTES"],
+  Connections: ["PING_INTERVAL_MS", "PING_TIMEOUT_MS", "CONNECT_TIMEOUT_MS", "MAX_CONNECTIONS", "CONNECTS_PER_S", "MAX_SUBSCRIPTIONS_PER_CONNECTION", "MAX_ROOMS_PER_CONNECTION", "HIGH_WATER_BYTES"],
+} as const satisfies Record<string, readonly string[]>;
+
+export const SCHEMA = {
+  PORT: { rule: wholeNumber(0, 65535), default: "3000", about: "Port of REST, Socket.IO and the pages. 0: any free one; the log line `listening` names it." },
+  HOST: { rule: host(), defaultText: "`127.0.0.1` under `AUTH=off`, else `0.0.0.0`", about: "Address to listen on." },
+  WS_PORT: { rule: wholeNumber(0, 65535), about: "Socket.IO, `/ws` and `/events` on a port of their own. 0: any free one." },
+  METRICS_PORT: { rule: wholeNumber(0, 65535), about: "Moves `/metrics` to a port of its own, without authentication: keep it inside." },
+  ROLES: { rule: someOf(ROLES), default: "gateway,bridge,push", about: "What this node does. `gateway`: connections and REST; `bridge`: reads Postgres; `push`: sends to devices." },
+  NODE_ENV: { rule: text(64), about: "`production` refuses `AUTH=off`." },
+  LOG_LEVEL: { rule: oneOf(LOG_LEVELS), default: "info", about: "Least severe level that is logged." },
+  TRUST_PROXY: { rule: trustProxy(), default: "off", about: "Whose `X-Forwarded-*` headers are believed: `off`, `on` (everybody's: only where nothing else can reach the port), a number of proxies, or addresses." },
+  CORS_ORIGINS: { rule: origins(), default: "", defaultText: "none: pages of the same origin only", about: "Origins of web pages that may call and connect. `*` allows every page, without cookies." },
+  DRAIN_TIMEOUT_S: { rule: wholeNumber(0, 3600), default: "8", about: "Longest time between SIGTERM and exit; keep the orchestrator's grace period above it." },
+  DRAIN_DELAY_S: { rule: wholeNumber(0, 600), default: "0", about: "How long a draining node still takes new requests, for load balancers that notice late. Counts within `DRAIN_TIMEOUT_S`." },
+
+  AUTH: { rule: oneOf(["on", "off"]), default: "on", about: "`off`: everybody is believed and may do everything; for trying out. Refused with `NODE_ENV=production`." },
+  JWT_SECRET: { rule: text(), secret: true, about: "Verifies client tokens signed with HS256; at least 32 random characters." },
+  JWT_PUBLIC_KEY: { rule: matching(/-----BEGIN [A-Z ]*PUBLIC KEY-----|-----BEGIN CERTIFICATE-----/, "a public key in PEM form"), secret: true, about: "Verifies client tokens signed with RS256, ES256 or EdDSA." },
+  JWKS_URL: { rule: url(HTTP, "https://issuer.example.com/.well-known/jwks.json"), about: "Where the public keys of client tokens are published." },
+  AUTH_URL: { rule: url(HTTP, "https://app.example.com/session"), about: "Asked with the request's cookie; answers claims." },
+  API_KEYS: { rule: matching(/^\s*[\w.-]{1,64}:[^\s,:]{1,1024}(?::[\w.:*|+-]+)?(?:\s*,\s*[\w.-]{1,64}:[^\s,:]{1,1024}(?::[\w.:*|+-]+)?)*\s*$/, "comma-separated name:secret or name:secret:right+right"), secret: true, about: "Keys of servers: `name:secret[:right+right]`, comma-separated. Rights: `publish:<pattern>`, `refresh:<pattern>`, `notify`, `operate`; without any: publish, refresh and notify." },
+
+  REDIS_URL: { rule: url(["redis:", "rediss:"], REDIS_URL), secret: true, about: "The bus. Without any Redis setting: a single node with an in-memory bus." },
+  REDIS_HOST: { rule: host(), about: "Instead of `REDIS_URL`: host of a single Redis." },
+  REDIS_PORT: { rule: wholeNumber(1, 65535), default: "6379", about: "Port of `REDIS_HOST`." },
+  REDIS_USERNAME: { rule: text(256), about: "ACL user of Redis." },
+  REDIS_PASSWORD: { rule: text(4096), secret: true, about: "Password of Redis." },
+  REDIS_TLS: { rule: onOff(), default: "off", about: "TLS to Redis (also by `rediss://`). Own authorities: `NODE_EXTRA_CA_CERTS`." },
+  REDIS_SENTINELS: { rule: addresses(26379), about: "Instead of a host: the Sentinels, `host:port,host:port`." },
+  REDIS_SENTINEL_NAME: { rule: matching(/^[\w.-]{1,128}$/, "the name of a master, of letters, digits, _ . and -"), default: "mymaster", about: "Name of the master that the Sentinels watch." },
+  REDIS_SENTINEL_PASSWORD: { rule: text(4096), secret: true, about: "Password of the Sentinels themselves, where they have one." },
+  REDIS_CLUSTER_NODES: { rule: addresses(6379), about: "Instead of a host: some nodes of a Redis Cluster, `host:port,host:port`." },
+  REDIS_PREFIX: { rule: matching(/^[\w.:-]{1,64}$/, "1 to 64 letters, digits, _ . : and -"), default: "carillon", about: "Begins every key and channel of this deployment; two deployments on one Redis need two." },
+  REDIS_INGRESS_PREFIX: { rule: matching(/^[\w.:/-]{0,64}$/, "at most 64 letters, digits, _ . : / and -"), default: "", defaultText: "none", about: "Stands before the names of the Redis channels that are heard as ingress." },
+
+  DATABASE_URL: { rule: postgresUrl(), secret: true, about: "Postgres, for the bridge and for what is stored. Without it those calls answer `NOT_CONFIGURED`." },
+  DATABASE_LISTEN_URL: { rule: postgresUrl(), secret: true, about: "A direct connection for LISTEN where `DATABASE_URL` goes through a transaction pooler." },
+  MIGRATE: { rule: onOff(), default: "on", about: "Whether this node brings the schema `carillon` up to date at start." },
+  PG_CHANNELS: { rule: channelNames(), default: "", defaultText: "`chat,orders,system,notifications` and both spellings of each refresh namespace", about: "Channels whose NOTIFY is always heard." },
+  PG_CUSTOM_CHANNELS: { rule: namePattern(), default: "*", about: "Pattern of the other channels that are heard while somebody subscribes to them; `|` parts alternatives." },
+  MAX_LISTEN_CHANNELS: { rule: wholeNumber(1, 100_000), default: "1000", about: "Most Postgres channels listened to at once." },
+  WATCH_MAX_ROWS: { rule: wholeNumber(1, 100_000), default: "1000", about: "Above this many rows in one statement a watched table publishes their number instead of each row." },
+  OUTBOX_RETENTION_S: { rule: wholeNumber(0, 31_536_000), default: "3600", about: "How long published outbox rows are kept." },
+
+  NAMESPACES: { rule: channelNames(), default: "notifications,trips,users", about: "The refresh namespaces." },
+  INGRESS: { rule: someOf(INGRESSES), default: "rest,redis,postgres,clients", about: "Where publications may come from." },
+  EVENT_ROUTES: { rule: eventRoutes(), default: "trip.*=trips,notifications;user.*=users,notifications", about: "Which Redis domain events refresh which namespaces: `pattern=namespace,…;…`." },
+  MAX_PAYLOAD_BYTES: { rule: wholeNumber(1024, 1_048_576), default: "65536", about: "Largest payload of a publication." },
+  COALESCE_MS: { rule: wholeNumber(0, 10_000), default: "50", about: "Equal refreshes without payload within this time may share one publication. 0: never." },
+  REFETCH_BUDGET_PER_S: { rule: wholeNumber(1, 1_000_000), about: "Refetches a second that your API bears; refreshes then carry `spreadMs`." },
+
+  LOG_RETENTION_S: { rule: wholeNumber(10, 604_800), default: "3600", about: "How far back a client can resume." },
+  LOG_MAX_ENTRIES: { rule: wholeNumber(100, 10_000_000), default: "100000", about: "Most entries in the log; times the payload size it bounds the memory of Redis." },
+  APPEND_TIMEOUT_MS: { rule: wholeNumber(100, 60_000), default: "5000", about: "How long a publication waits for the log before it is answered `BUS_UNAVAILABLE`." },
+  APPEND_QUEUE_MAX: { rule: wholeNumber(10, 1_000_000), default: "10000", about: "Most publications that wait for the log on one node." },
+  RING_MAX_ENTRIES: { rule: wholeNumber(16, 1_000_000), default: "10000", about: "Recent entries that each node keeps in memory for clients that come back." },
+  RING_MAX_BYTES: { rule: wholeNumber(65_536, 4_294_967_296), default: "67108864", about: "Most bytes of those." },
+
+  PING_INTERVAL_MS: { rule: wholeNumber(200, 600_000), default: "25000", about: "Time between heartbeats to a client." },
+  PING_TIMEOUT_MS: { rule: wholeNumber(200, 600_000), default: "20000", about: "How long its answer may take." },
+  CONNECT_TIMEOUT_MS: { rule: wholeNumber(100, 600_000), default: "10000", about: "How long a transport may stay open without joining a namespace." },
+  MAX_CONNECTIONS: { rule: wholeNumber(1, 1_000_000), default: "20000", about: "Most transports on this node; more are answered 503." },
+  CONNECTS_PER_S: { rule: wholeNumber(1, 100_000), default: "500", about: "New transports that this node takes a second; more are answered 503 with `Retry-After`." },
+  MAX_SUBSCRIPTIONS_PER_CONNECTION: { rule: wholeNumber(1, 100_000), default: "100", about: "Most channels of one connection." },
+  MAX_ROOMS_PER_CONNECTION: { rule: wholeNumber(1, 100_000), default: "100", about: "Most entity rooms of one connection." },
+  HIGH_WATER_BYTES: { rule: wholeNumber(16_384, 1_073_741_824), default: "1048576", about: "Unsent bytes above which a slow connection leaves the live path and catches up later." },
+} as const satisfies Record<string, Setting>;
+
+export type SettingName = keyof typeof SCHEMA;
+
+/** The values by name, as `SCHEMA`'s rules make them; those without a default may be absent. */
+export type Values = {
+  readonly [N in SettingName]: (typeof SCHEMA)[N] extends { default: string }
+    ? z.output<(typeof SCHEMA)[N]["rule"]>
+    : z.output<(typeof SCHEMA)[N]["rule"]> | undefined;
+};
