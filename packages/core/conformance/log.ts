@@ -237,7 +237,7 @@ function numbers(entries: readonly LogEntry[]): (number | undefined)[] {
   return entries.map(({ id }) => parseId(id)?.n);
 }
 
-function payload(entry: LogEntry): { caller: number; i: number } {
+function payload(entry: LogEntry): { caller?: number; i?: number } {
   return "payload" in entry && entry.payload !== undefined ? JSON.parse(entry.payload) : {};
 }
 

@@ -19,7 +19,7 @@ import {
 } from "./names.ts";
 import type { Audience } from "./publication.ts";
 
-/** Bounds on one request; the settings can lower but not raise them. */
+/** Bounds on one request. */
 export const MAX_BATCH = 1000;
 export const MAX_AUDIENCE = 10_000;
 export const MAX_HISTORY = 1000;
@@ -121,7 +121,8 @@ export const refreshBody = z
     payload: payloadSchema.optional(),
     push: pushSchema.optional(),
   })
-  .meta({ examples: [{ scope: "TRIP_APPROVED", to: { users: ["42"] } }] });
+  // Not `examples`, which zod leaves out of the description of what it transforms.
+  .meta({ "x-examples": { approved: { value: { scope: "TRIP_APPROVED", to: { users: ["42"] } } } } });
 
 export const publicationBody = z.strictObject({
   channel: channelSchema,
@@ -133,12 +134,17 @@ export const publicationBody = z.strictObject({
 
 /** The items are validated one by one with `publicationBody`: a bad one is an error in its place, not of the request. */
 export const publicationsBody = z
-  .strictObject({ publications: z.array(z.unknown()).min(1).max(MAX_BATCH) })
+  .strictObject({ publications: z.array(z.unknown().meta(described(publicationBody))).min(1).max(MAX_BATCH) })
   .meta({
     examples: [
       { publications: [{ channel: "orders", payload: { id: 7, status: "paid" } }, { channel: "trips", scope: "ALL" }] },
     ],
   });
+
+function described(schema: z.ZodType): Record<string, unknown> {
+  const { $schema: _, ...description } = z.toJSONSchema(schema, { io: "input" });
+  return description;
+}
 
 function dropUndefined(value: object): object {
   return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined));

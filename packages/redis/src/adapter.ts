@@ -86,8 +86,9 @@ class AdapterPublisher {
 
   publish(channel: string, message: string | Buffer): void {
     const drop = () => this.#meter.count("drops", 1, { reason: "adapter_publish" });
-    if (!this.#commands.ready) return drop();
-    this.#commands.run((redis) => redis.publish(channel, message), { once: true }).catch(drop);
+    if (this.#commands.ready)
+      this.#commands.run((redis) => redis.publish(channel, message), { once: true }).catch(drop);
+    else drop();
   }
 
   send_command(command: string, args: string[], callback: (error: unknown, answer?: unknown) => void): void {

@@ -100,6 +100,8 @@ function baseOptions(options: RedisConnectOptions, names: RedisNames): Base {
   const shared: Base = {
     ...at,
     lazyConnect: false,
+    // Redis knows CLIENT SETINFO from 7.2 on; a right to it could not even be given before.
+    disableClientInfo: true,
     maxRetriesPerRequest: null,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,

@@ -92,8 +92,8 @@ export class RedisFeed implements Feed {
 
   #mark(text: string): void {
     const match = /^(\d{1,15}) (\d{1,15})$/.exec(text);
-    if (match === null) return this.#meter.count("drops", 1, { reason: "feed_mark" });
-    this.#listener?.mark({ mark: Number(match[1]), done: Number(match[2]) });
+    if (match === null) this.#meter.count("drops", 1, { reason: "feed_mark" });
+    else this.#listener?.mark({ mark: Number(match[1]), done: Number(match[2]) });
   }
 
   #subscribed(): void {

@@ -161,7 +161,7 @@ const COMMAND_CHECKS: readonly (readonly [string, string, ...(string | number)[]
 
 const COMMANDS = [
   ...COMMAND_CHECKS.map(([command]) => command),
-  ...["hello", "auth", "select", "client|setname", "client|setinfo", "eval", "evalsha"],
+  ...["hello", "auth", "select", "client|setname", "eval", "evalsha"],
   ...["publish", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"],
 ];
 

@@ -23,8 +23,15 @@ export function describeApi(app: FastifyInstance, version: string): void {
       security: [{ bearer: [] }, {}],
     },
     transform: jsonSchemaTransform,
-    transformObject: jsonSchemaTransformObject,
+    transformObject: (document) => withoutInputTwins(jsonSchemaTransformObject(document)),
   });
+}
+
+/** Named schemas are here for answers only; the provider also describes each as an input, which nothing refers to. */
+function withoutInputTwins<T extends object>(description: T): T {
+  const schemas = (description as { components?: { schemas?: Record<string, unknown> } }).components?.schemas ?? {};
+  for (const name of Object.keys(schemas)) if (name.endsWith("Input")) delete schemas[name];
+  return description;
 }
 
 /** `/openapi.json` and `/docs`. */
@@ -33,15 +40,14 @@ export function serveApiDescription(app: FastifyInstance, auth: Authenticator): 
   app.get("/openapi.json", { onRequest, schema: { hide: true } as object }, async (_request, reply) => {
     return reply.header("content-type", "application/json; charset=utf-8").send(JSON.stringify(app.swagger()));
   });
-  void app.register(swaggerUi, {
-    routePrefix: "/docs",
-    staticCSP: DOCS_CSP,
-    // Null switches off the badge that would send the description to a validator on the internet.
-    uiConfig: { validatorUrl: null, docExpansion: "list", deepLinking: true },
-    uiHooks: {
-      onRequest: (request, _reply, next) => {
-        onRequest(request).then(() => next(), next);
-      },
-    },
+  void app.register(async (docs) => {
+    // Before the plugin, so that its static files are guarded too.
+    docs.addHook("onRequest", onRequest);
+    void docs.register(swaggerUi, {
+      routePrefix: "/docs",
+      staticCSP: DOCS_CSP,
+      // Null switches off the badge that would send the description to a validator on the internet.
+      uiConfig: { validatorUrl: null, docExpansion: "list", deepLinking: true },
+    });
   });
 }

@@ -59,10 +59,10 @@ export interface Fixture {
   readonly lines: Record<string, unknown>[];
 }
 
-export function fixture(overrides: Partial<Omit<HttpDeps, "settings">> & { settings?: Partial<HttpDeps["settings"]> } = {}): Fixture {
+export function fixture(overrides: Partial<Omit<HttpDeps, "settings" | "health">> & { health?: Health; settings?: Partial<HttpDeps["settings"]> } = {}): Fixture {
   const publisher = new FakePublisher();
   const history = new FakeHistory();
-  const health = new Health({ timeoutMs: 50 });
+  const health = overrides.health ?? new Health({ timeoutMs: 50 });
   health.enter("ready");
   const lines: Record<string, unknown>[] = [];
   const logger = createLogger({ level: "debug", destination: { write: (line) => void lines.push(JSON.parse(line)) } });
@@ -76,7 +76,7 @@ export function fixture(overrides: Partial<Omit<HttpDeps, "settings">> & { setti
     wsPort: undefined,
     ...overrides.settings,
   };
-  const deps = { logger, meter, publisher, history, auth: openAuthenticator, health, metrics: meter, ...overrides, settings };
+  const deps = { logger, meter, publisher, history, auth: openAuthenticator, metrics: meter, ...overrides, health, settings };
   return { app: buildHttp(deps), publisher, history, health, lines };
 }
 
