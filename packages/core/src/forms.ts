@@ -11,6 +11,7 @@ import {
   isScope,
   type JsonText,
   jsonOrString,
+  numberText,
   parseJson,
   SCOPE_ALL,
   stringifyJson,
@@ -33,10 +34,18 @@ export function refreshFrom(channel: string, text: string, options: FormOptions)
 }
 
 /** A domain event: a refresh for each namespace it is routed to, with its scope, else its type, else its name in capitals. */
-export function refreshesFromEvent(name: string, text: string, namespaces: readonly string[], options: FormOptions): Draft[] | undefined {
+export function refreshesFromEvent(
+  name: string,
+  text: string,
+  namespaces: readonly string[],
+  options: FormOptions,
+): Draft[] | undefined {
   const value = withoutEnvelope(decode(text));
   const scope = eventScope(name, value);
-  const to = isPlainObject(value) && value.to !== undefined ? audienceSchema.safeParse(value.to) : undefined;
+  const to =
+    isPlainObject(value) && value.to !== undefined && value.to !== null
+      ? audienceSchema.safeParse(value.to)
+      : undefined;
   // A recipient list that can't be read must not turn into "everybody".
   if (scope === undefined || to?.success === false) return undefined;
   return namespaces
@@ -55,7 +64,10 @@ export function publicationFromNotify(channel: string, text: string, options: Fo
 }
 
 /** The payload, or what stands in its place when it is too large. */
-export function bounded(payload: JsonText, { maxPayloadBytes }: Pick<FormOptions, "maxPayloadBytes">): Pick<Draft, "payload" | "truncated"> {
+export function bounded(
+  payload: JsonText,
+  { maxPayloadBytes }: Pick<FormOptions, "maxPayloadBytes">,
+): Pick<Draft, "payload" | "truncated"> {
   const bytes = Buffer.byteLength(payload);
   return bytes <= maxPayloadBytes ? { payload } : { truncated: stringifyJson({ bytes }) };
 }
@@ -64,9 +76,7 @@ function refreshOf(channel: string, value: unknown, options: FormOptions): Draft
   if (value === "" || value === undefined) return { channel, scope: SCOPE_ALL };
   if (isScope(value)) return { channel, scope: value };
   if (!isPlainObject(value)) return undefined;
-  const keys = Object.keys(value);
-  const isRefresh = keys.length === 0 || "scope" in value || value.type === "REFRESH";
-  if (!isRefresh || (value.type !== undefined && value.type !== "REFRESH" && !("scope" in value))) return undefined;
+  if (Object.keys(value).length > 0 && !Object.hasOwn(value, "scope") && value.type !== "REFRESH") return undefined;
   const scope = value.scope === undefined || value.scope === "" ? SCOPE_ALL : value.scope;
   if (!isScope(scope)) return undefined;
   const to = value.to === undefined || value.to === null ? undefined : audienceSchema.safeParse(value.to);
@@ -78,10 +88,14 @@ function refreshOf(channel: string, value: unknown, options: FormOptions): Draft
 function eventScope(name: string, value: unknown): string | undefined {
   if (isScope(value)) return value;
   if (isPlainObject(value)) {
-    if (value.scope !== undefined && value.scope !== "") return isScope(value.scope) ? value.scope : undefined;
+    if (value.scope !== undefined && value.scope !== null && value.scope !== "")
+      return isScope(value.scope) ? value.scope : undefined;
     if (isScope(value.type)) return value.type;
   }
-  const derived = name.toUpperCase().replace(/[^A-Z0-9]+/g, "_").slice(0, 128);
+  const derived = name
+    .toUpperCase()
+    .replace(/[^A-Z0-9]+/g, "_")
+    .slice(0, 128);
   return isScope(derived) ? derived : undefined;
 }
 
@@ -91,15 +105,25 @@ function decode(text: string): unknown {
   if (trimmed === "") return "";
   try {
     const value = parseJson(trimmed);
-    return typeof value === "number" ? trimmed : value;
+    return scalarText(value) === undefined ? value : trimmed;
   } catch {
     return trimmed;
   }
 }
 
+/** NestJS' `{pattern, data}`, where `data` is left out when it is `undefined`; its pattern may be any JSON. */
 function withoutEnvelope(value: unknown): unknown {
-  if (!isPlainObject(value) || typeof value.pattern !== "string" || "scope" in value) return value;
+  if (!isPlainObject(value) || !Object.hasOwn(value, "pattern")) return value;
+  const keys = Object.keys(value);
+  const isEnvelope = keys.includes("data")
+    ? !keys.includes("scope") && !keys.includes("type")
+    : keys.every((key) => key === "pattern" || key === "id");
+  if (!isEnvelope) return value;
   const { data } = value;
   if (typeof data === "string") return decode(data);
-  return data === null ? "" : data;
+  return data === null ? "" : (scalarText(data) ?? data);
+}
+
+function scalarText(value: unknown): string | undefined {
+  return typeof value === "boolean" ? String(value) : numberText(value);
 }

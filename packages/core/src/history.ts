@@ -2,7 +2,15 @@
  * Reads of the recent past: from the ring where it reaches, else from the log. All who ask at one time are served by one pass
  * over the log, from the oldest position asked for, so that a storm of resuming clients costs Redis a handful of reads.
  */
-import { CarillonError, formatId, isGap, type LogEntry, type Position, parseId, type Publication } from "@carillon/protocol";
+import {
+  CarillonError,
+  formatId,
+  isGap,
+  type LogEntry,
+  type Position,
+  type Publication,
+  parseId,
+} from "@carillon/protocol";
 import type { Meter } from "./metrics.ts";
 import type { Log } from "./ports.ts";
 import type { Ring } from "./ring.ts";
@@ -41,6 +49,8 @@ interface Reader {
 
 const PAGE = 500;
 const MAX_READERS = 100_000;
+/** Entries handed to readers before the event loop gets its turn. */
+const VISITS_PER_TURN = 100_000;
 
 export class History {
   readonly #options: HistoryOptions;
@@ -56,16 +66,16 @@ export class History {
    * reaches back far enough. What arrived between the last visit and the caller's next step is `ring.after(reached)`.
    * Throws `BUS_UNAVAILABLE` when the log can't be read.
    */
-  scan(since: Position, visit: Visit): Promise<Scan> {
+  async scan(since: Position, visit: Visit): Promise<Scan> {
     const here = this.#options.position();
+    if (here === undefined) throw new CarillonError("NOT_READY", undefined, { retryAfterS: 1 });
     const recent = this.#options.ring.after(since);
-    if (here === undefined) return Promise.reject(new CarillonError("NOT_READY"));
     if (recent !== undefined) {
       visit(recent);
-      return Promise.resolve({ whole: true, reached: here });
+      return { whole: true, reached: here };
     }
-    if (since.epoch !== here.epoch || since.n > here.n) return Promise.resolve({ whole: false, reached: here });
-    if (this.#waiting.length >= MAX_READERS) return Promise.reject(new CarillonError("BUS_UNAVAILABLE", undefined, { retryAfterS: 5 }));
+    if (since.epoch !== here.epoch || since.n > here.n) return { whole: false, reached: here };
+    if (this.#waiting.length >= MAX_READERS) throw new CarillonError("BUS_UNAVAILABLE", undefined, { retryAfterS: 5 });
     return new Promise((resolve, reject) => {
       this.#waiting.push({ since, visit, resolve, reject, whole: true });
       void this.#serve();
@@ -78,28 +88,39 @@ export class History {
   }
 
   /**
-   * One channel's publications after `since`, at most `limit`; without `since` the newest that this node has in memory.
+   * One channel's publications after `since`, at most `limit` (1 or more); without `since` the newest that this node has in memory.
    * `audible` says which of them the caller may see.
    */
-  async read(channel: string, since: string | undefined, limit: number, audible: (publication: Publication) => boolean = () => true): Promise<HistoryPage> {
+  async read(
+    channel: string,
+    since: string | undefined,
+    limit: number,
+    audible: (publication: Publication) => boolean = () => true,
+  ): Promise<HistoryPage> {
     const here = this.#options.position();
     if (here === undefined) throw new CarillonError("NOT_READY", undefined, { retryAfterS: 1 });
     const oldest: Position = { epoch: here.epoch, n: 0 };
     const asked = since === undefined ? undefined : parseId(since);
     const publications: Publication[] = [];
     let cut = false;
+    let cutAfterPage = false;
     const visit: Visit = (entries) => {
       for (const entry of entries) {
-        if (isGap(entry)) cut ||= concerns(entry.gap.channels, channel);
-        else if (entry.channel === channel && audible(entry) && publications.length <= limit) publications.push(entry);
+        if (isGap(entry)) {
+          if (!concerns(entry.gap.channels, channel)) continue;
+          if (publications.length < limit) cut = true;
+          else cutAfterPage = true;
+        } else if (entry.channel === channel && audible(entry) && publications.length <= limit)
+          publications.push(entry);
       }
     };
     if (since === undefined) return this.#newest(channel, limit, audible, here);
     const scan = await this.scan(asked ?? oldest, visit);
     if (!scan.whole && publications.length === 0) await this.scan(oldest, visit);
     const page = publications.slice(0, limit);
-    const id = publications.length > limit ? page.at(-1)!.id : formatId(scan.reached);
-    return { publications: page, id, gap: asked === undefined || !scan.whole || cut };
+    const more = publications.length > limit;
+    const id = more ? page.at(-1)!.id : formatId(scan.reached);
+    return { publications: page, id, gap: asked === undefined || !scan.whole || cut || (cutAfterPage && !more) };
   }
 
   #newest(channel: string, limit: number, audible: (publication: Publication) => boolean, here: Position): HistoryPage {
@@ -115,7 +136,7 @@ export class History {
     if (this.#serving) return;
     this.#serving = true;
     // Whoever asks in this turn of the event loop shares the pass.
-    await new Promise((resolve) => setImmediate(resolve));
+    await nextTurn();
     while (this.#waiting.length > 0) {
       const readers = this.#waiting;
       this.#waiting = [];
@@ -128,41 +149,75 @@ export class History {
     this.#serving = false;
   }
 
-  async #pass(readers: readonly Reader[]): Promise<void> {
-    const epoch = readers[0]!.since.epoch;
-    let from: Position = { epoch, n: readers.reduce((least, { since }) => Math.min(least, since.n), Number.MAX_SAFE_INTEGER) };
-    for (;;) {
-      const recent = this.#options.ring.after(from);
+  async #pass(all: readonly Reader[]): Promise<void> {
+    const { ring, log, meter, position } = this.#options;
+    const { epoch } = position()!;
+    const [readers, strangers] = partition(all, ({ since }) => since.epoch === epoch);
+    for (const reader of strangers) this.#lose(reader);
+    let from: Position = {
+      epoch,
+      n: readers.reduce((least, { since }) => Math.min(least, since.n), Number.MAX_SAFE_INTEGER),
+    };
+    while (readers.length > 0) {
+      const recent = ring.after(from);
       if (recent !== undefined) {
-        visitAll(readers, recent);
-        const reached = this.#options.position()!;
-        for (const reader of readers) reader.resolve({ whole: reader.whole, reached });
-        return;
+        const served = readers.splice(0, readersPerTurn(recent.length));
+        for (const reader of served) visitOne(reader, recent);
+        const reached = position()!;
+        for (const reader of served) reader.resolve({ whole: reader.whole, reached });
+        if (readers.length > 0) await nextTurn();
+        continue;
       }
-      const here = this.#options.position()!;
-      const { entries, head } = await this.#options.log.read(from, PAGE);
-      this.#options.meter.count("logReads");
-      if (head.epoch !== epoch || here.epoch !== epoch) {
-        for (const reader of readers) reader.resolve({ whole: false, reached: this.#options.position()! });
-        return;
-      }
-      const first = entries[0] === undefined ? head.n + 1 : parseId(entries[0].id)!.n;
+      const here = position()!;
+      if (here.epoch !== epoch) break;
+      const { entries, head } = await log.read(from, PAGE);
+      meter.count("logReads");
+      if (head.epoch !== epoch) break;
+      const first = entries[0] === undefined ? head.n + 1 : numberOf(entries[0]);
       for (const reader of readers) if (reader.since.n + 1 < first && from.n + 1 < first) reader.whole = false;
       // Later entries arrive here live; the visit ends at this node's position.
-      const upToHere = entries.filter((entry) => parseId(entry.id)!.n <= here.n);
-      visitAll(readers, upToHere);
-      from = { epoch, n: Math.min(upToHere.length === entries.length && entries.length === PAGE ? first + PAGE - 1 : here.n, here.n) };
+      const upToHere = entries.filter((entry) => numberOf(entry) <= here.n);
+      for (let i = 0; upToHere.length > 0 && i < readers.length; ) {
+        const end = i + readersPerTurn(upToHere.length);
+        for (const reader of readers.slice(i, end)) visitOne(reader, upToHere);
+        i = end;
+        if (i < readers.length) await nextTurn();
+      }
+      const last = entries.at(-1);
+      from = { epoch, n: last === undefined ? here.n : Math.min(numberOf(last), here.n) };
     }
+    for (const reader of readers) this.#lose(reader);
+  }
+
+  /** Another epoch began: what was before it is out of reach. */
+  #lose(reader: Reader): void {
+    reader.resolve({ whole: false, reached: this.#options.position()! });
   }
 }
 
-function visitAll(readers: readonly Reader[], entries: readonly LogEntry[]): void {
+function visitOne({ since, visit }: Reader, entries: readonly LogEntry[]): void {
   if (entries.length === 0) return;
-  const first = parseId(entries[0]!.id)!.n;
-  for (const { since, visit } of readers) {
-    const known = since.n + 1 - first;
-    if (known < entries.length) visit(known <= 0 ? entries : entries.slice(known));
-  }
+  const known = since.n + 1 - numberOf(entries[0]!);
+  if (known < entries.length) visit(known <= 0 ? entries : entries.slice(known));
+}
+
+/** Some milliseconds' worth, so that heartbeats and live traffic get their turn while thousands are served. */
+function readersPerTurn(entries: number): number {
+  return Math.max(Math.floor(VISITS_PER_TURN / Math.max(entries, 1)), 1);
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function numberOf(entry: LogEntry): number {
+  return parseId(entry.id)!.n;
+}
+
+function partition<T>(items: readonly T[], isFirst: (item: T) => boolean): [T[], T[]] {
+  const parts: [T[], T[]] = [[], []];
+  for (const item of items) parts[isFirst(item) ? 0 : 1].push(item);
+  return parts;
 }
 
 export function concerns(channels: readonly string[] | undefined, channel: string): boolean {

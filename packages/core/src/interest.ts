@@ -58,13 +58,18 @@ export class Interest {
   stop(): void {
     this.#stopped = true;
     for (const { linger } of this.#held.values()) clearTimeout(linger);
+    for (const waiters of this.#waiters.values()) for (const done of waiters) done();
   }
 
   #hold(channel: ChannelName): Held {
     let held = this.#held.get(channel);
     if (held === undefined) {
+      if (this.#held.size >= this.#options.maxChannels) this.#dropLingering();
       if (this.#held.size >= this.#options.maxChannels) {
-        throw new CarillonError("TOO_MANY_LISTEN_CHANNELS", `this node listens on ${this.#options.maxChannels} custom channels already (MAX_LISTEN_CHANNELS)`);
+        throw new CarillonError(
+          "TOO_MANY_LISTEN_CHANNELS",
+          `this node listens on ${this.#options.maxChannels} custom channels already (MAX_LISTEN_CHANNELS)`,
+        );
       }
       held = { holders: 0, confirmed: false };
       this.#held.set(channel, held);
@@ -84,6 +89,16 @@ export class Interest {
       void this.#announce();
     }, LINGER_MS);
     held.linger.unref();
+  }
+
+  /** Nobody needs it now, and somebody needs its place. */
+  #dropLingering(): void {
+    for (const [channel, { linger }] of this.#held) {
+      if (linger === undefined) continue;
+      clearTimeout(linger);
+      this.#held.delete(channel);
+      return;
+    }
   }
 
   async #confirmation(channel: ChannelName): Promise<void> {

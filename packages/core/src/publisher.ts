@@ -33,34 +33,49 @@ export class Publisher implements Publish {
     return this.#inFlight;
   }
 
-  async publish(draft: Draft | GapDraft, { ingress, token }: PublishOptions): Promise<PublicationId> {
-    this.#assertSize(draft);
-    const request: AppendRequest = token === undefined ? { draft } : { draft, token: { ...token, ttlS: TOKEN_TTL_S } };
-    const append = () => this.#appendOne(request, ingress);
-    return token === undefined && !isGap(draft) ? this.#coalescer.run(draft, append) : append();
+  publish(draft: Draft | GapDraft, { ingress, token }: PublishOptions): Promise<PublicationId> {
+    // What waits for a window's end is in flight too.
+    return this.#counted(1, ingress, async () => {
+      this.#assertSize(draft);
+      const request: AppendRequest =
+        token === undefined ? { draft } : { draft, token: { ...token, ttlS: TOKEN_TTL_S } };
+      const append = () => this.#appendOne(request, ingress);
+      return token === undefined && !isGap(draft) ? this.#coalescer.run(draft, append) : append();
+    });
   }
 
-  async append(requests: readonly AppendRequest[], ingress: Ingress): Promise<AppendResult[]> {
-    const { log, meter } = this.#options;
-    const startedMs = performance.now();
-    this.#inFlight += requests.length;
+  append(requests: readonly AppendRequest[], ingress: Ingress): Promise<AppendResult[]> {
+    return this.#counted(requests.length, ingress, () => this.#append(requests, ingress));
+  }
+
+  async #counted<T>(publications: number, ingress: Ingress, work: () => Promise<T>): Promise<T> {
+    this.#inFlight += publications;
     try {
-      const results = await log.append(requests);
-      meter.observe("appendSeconds", (performance.now() - startedMs) / 1000);
-      const appended = results.reduce((sum, result) => sum + (result.outcome === "appended" ? 1 : 0), 0);
-      if (appended > 0) meter.count("publications", appended, { ingress });
-      return results;
+      return await work();
     } catch (error) {
-      if (error instanceof CarillonError) meter.count("publicationsRefused", requests.length, { ingress, reason: error.code });
+      if (error instanceof CarillonError) {
+        this.#options.meter.count("publicationsRefused", publications, { ingress, reason: error.code });
+      }
       throw error;
     } finally {
-      this.#inFlight -= requests.length;
+      this.#inFlight -= publications;
     }
   }
 
+  async #append(requests: readonly AppendRequest[], ingress: Ingress): Promise<AppendResult[]> {
+    const { log, meter } = this.#options;
+    const startedMs = performance.now();
+    const results = await log.append(requests);
+    meter.observe("appendSeconds", (performance.now() - startedMs) / 1000);
+    const appended = results.reduce((sum, result) => sum + (result.outcome === "appended" ? 1 : 0), 0);
+    if (appended > 0) meter.count("publications", appended, { ingress });
+    return results;
+  }
+
   async #appendOne(request: AppendRequest, ingress: Ingress): Promise<PublicationId> {
-    const [result] = await this.append([request], ingress);
-    if (result === undefined || result.outcome === "fenced") throw new Error("the log answered a request without a fence as fenced");
+    const [result] = await this.#append([request], ingress);
+    if (result === undefined || result.outcome === "fenced")
+      throw new Error("the log answered a request without a fence as fenced");
     if (result.outcome === "token-reused") throw new CarillonError("IDEMPOTENCY_KEY_REUSED");
     return result.id;
   }
@@ -72,7 +87,10 @@ export class Publisher implements Publish {
     if (draft.payload.length * 3 <= maxPayloadBytes) return;
     const bytes = Buffer.byteLength(draft.payload);
     if (bytes > maxPayloadBytes) {
-      throw new CarillonError("PAYLOAD_TOO_LARGE", `the payload has ${bytes} bytes; MAX_PAYLOAD_BYTES is ${maxPayloadBytes}`);
+      throw new CarillonError(
+        "PAYLOAD_TOO_LARGE",
+        `the payload has ${bytes} bytes; MAX_PAYLOAD_BYTES is ${maxPayloadBytes}`,
+      );
     }
   }
 }

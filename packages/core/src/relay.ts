@@ -9,14 +9,14 @@
 import { CarillonError, type ChannelName, type Draft, type GapDraft } from "@carillon/protocol";
 import type { Logger } from "./logger.ts";
 import type { Meter } from "./metrics.ts";
-import type { AppendRequest, Feed, FeedListener, Lease, Log, Mark } from "./ports.ts";
+import type { AppendRequest, AppendResult, Feed, FeedListener, FencePosition, Lease, Log, Mark } from "./ports.ts";
 import type { Ingress, Publish } from "./publish.ts";
 
 export interface RelayOptions {
   readonly feed: Feed;
   readonly lease: Lease;
   readonly publisher: Pick<Publish, "append">;
-  readonly log: Pick<Log, "head">;
+  readonly log: Pick<Log, "head" | "fence">;
   readonly ingress: Ingress;
   /** The publications that a message means; none for nonsense. Called by the holder only, so that nonsense counts once. */
   readonly interpret: (channel: string, text: string) => readonly Draft[];
@@ -28,17 +28,25 @@ export interface RelayOptions {
   readonly logger: Logger;
   readonly maxKept?: number;
   readonly maxKeptBytes?: number;
+  /** For tests of clocks that differ. */
+  readonly now?: () => number;
 }
 
 interface Kept {
   readonly channel: string;
   readonly text: string;
-  readonly position: readonly [mark: number, index: number];
+  readonly position: FencePosition;
 }
 
 interface KeptGap {
+  /** Of these of the feed's channels; `undefined`: of all. */
+  readonly feedChannels: readonly string[] | undefined;
   readonly gap: readonly ChannelName[];
-  readonly position: readonly [mark: number, index: number];
+  /** While the gap isn't in the log nothing from here on may be called done, nor forgotten before all up to `until` is. */
+  readonly position: FencePosition;
+  readonly until: FencePosition;
+  /** Said to be carried once the gap is in the log, so that a subscriber who waits for that does not hear of the gap. */
+  readonly carried: readonly string[];
 }
 
 const MARK_MS = 1000;
@@ -65,8 +73,16 @@ export class Relay implements FeedListener {
   #done = 0;
   /** The holder's own state: whether it must tell what it had not heard, at its first mark. */
   #takingOver = false;
-  #draining: Promise<void> | undefined;
+  #tookOverAt = 0;
+  #holding = false;
+  #appending = false;
+  #appended: Promise<void> = Promise.resolve();
   #beat: NodeJS.Timeout | undefined;
+  /** The highest mark sent from here, and one that the log has seen and we have not: new ones are above both. */
+  #sent = 0;
+  #floor = 0;
+  #markIsDue = false;
+  #correctedMs = 0;
   #stopped = false;
 
   constructor(options: RelayOptions) {
@@ -85,7 +101,7 @@ export class Relay implements FeedListener {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#beat);
-    await this.#draining;
+    await this.#appended;
   }
 
   /** Whether this node hears the feed and its marks. */
@@ -101,19 +117,30 @@ export class Relay implements FeedListener {
     const { meter, feed } = this.#options;
     meter.count("feedMessages", 1, { feed: feed.name });
     // Nobody was promised anything before the first mark: positions before it would differ between listeners.
-    if (this.#since === undefined || (this.#channelSince.has(channel) && this.#channelSince.get(channel) === undefined)) {
+    if (
+      this.#since === undefined ||
+      (this.#channelSince.has(channel) && this.#channelSince.get(channel) === undefined)
+    ) {
       meter.count("feedDropped", 1, { feed: feed.name, reason: "not_synced" });
       return;
     }
     const index = (this.#index.get(channel) ?? 0) + 1;
     this.#index.set(channel, index);
-    this.#keep({ channel, text, position: [this.#mark, index] });
-    if (this.#options.lease.held) this.#drain();
+    this.#kept.push({ channel, text, position: [this.#mark, index] });
+    this.#keptBytes += sizeOf(this.#kept.at(-1)!);
+    this.#bound();
+    this.#drain();
+    // Marks stay away, and names without end come in.
+    if (this.#index.size > 4 * this.#maxKept) this.interrupted();
   }
 
   mark({ mark, done }: Mark): void {
-    // A mark of a holder that was deposed without knowing it.
-    if (mark <= this.#mark) return;
+    if (mark <= this.#mark) {
+      if (mark < this.#mark) this.#correct();
+      return;
+    }
+    // Its sender has heard marks that were never heard here: what was counted here meanwhile, it counted otherwise.
+    if (this.#since !== undefined && done > this.#mark) this.#startAnew();
     const covered = this.#since !== undefined && this.#done >= this.#since;
     this.#mark = mark;
     this.#index.clear();
@@ -131,8 +158,8 @@ export class Relay implements FeedListener {
 
   opened(channel: string): void {
     this.#channelSince.set(channel, undefined);
-    // The others' next mark may be a second away, and a subscriber waits for this.
-    if (this.#options.lease.held && this.#since !== undefined) void this.#sendMark();
+    // The next mark may be a second away, and a subscriber waits for it.
+    if (this.#options.lease.held) this.#markSoon();
   }
 
   closed(channel: string): void {
@@ -140,123 +167,226 @@ export class Relay implements FeedListener {
   }
 
   interrupted(): void {
+    const heard = this.#since !== undefined;
     this.#since = undefined;
     this.#index.clear();
     for (const channel of this.#channelSince.keys()) this.#channelSince.set(channel, undefined);
+    if (!this.#options.lease.held) return;
+    this.#takingOver = true;
     // Somebody who went on hearing can carry on without a gap.
-    if (this.#options.lease.held) {
-      this.#options.lease.stepDown();
-      this.#takingOver = true;
-    }
+    if (heard) this.#options.lease.stepDown();
+    this.#markSoon();
   }
 
   #leaseChanged(held: boolean): void {
+    if (held === this.#holding) return;
+    this.#holding = held;
     clearInterval(this.#beat);
     if (!held || this.#stopped) return;
     this.#takingOver = true;
-    this.#beat = setInterval(() => void this.#sendMark(), MARK_MS);
+    this.#beat = setInterval(() => {
+      if (this.#options.lease.held) void this.#sendMark();
+    }, MARK_MS);
     void this.#sendMark();
-    if (this.#since !== undefined && this.#done >= this.#since) this.#drain();
+  }
+
+  /** One for all who ask in this turn. */
+  #markSoon(): void {
+    if (this.#markIsDue) return;
+    this.#markIsDue = true;
+    queueMicrotask(() => {
+      this.#markIsDue = false;
+      if (this.#options.lease.held) void this.#sendMark();
+    });
+  }
+
+  /**
+   * Somebody sent a mark below one that was heard before: it began lately, by a clock that is behind. Messages counted from its
+   * marks would be taken for old ones, so it must hear of ours, holder or not.
+   */
+  #correct(): void {
+    const nowMs = this.#nowMs();
+    if (this.#since === undefined || this.#stopped || Math.abs(nowMs - this.#correctedMs) < MARK_MS) return;
+    this.#correctedMs = nowMs;
+    void this.#sendMark();
   }
 
   async #sendMark(): Promise<void> {
-    if (!this.#options.lease.held) return;
+    const { feed, lease, logger } = this.#options;
+    if (this.#stopped) return;
     const oldest = this.#kept[0];
-    const done = this.#takingOver ? this.#done : oldest === undefined ? this.#mark : oldest.position[0];
+    const own = lease.held && !this.#takingOver;
+    const done = !own ? this.#done : oldest === undefined ? this.#mark : oldest.position[0];
+    this.#sent = Math.max(this.#mark + 1, this.#sent + 1, this.#floor + 1, this.#nowMs());
     try {
-      await this.#options.feed.sendMark({ mark: Math.max(this.#mark + 1, Date.now()), done });
+      await feed.sendMark({ mark: this.#sent, done });
     } catch (error) {
-      this.#options.logger.debug({ err: error, feed: this.#options.feed.name }, "sending a mark failed");
+      logger.debug({ err: error, feed: feed.name }, "sending a mark failed");
     }
   }
 
-  /** The first own mark came back: from here on everything is heard. What was not heard before is told. */
+  #nowMs(): number {
+    return (this.#options.now ?? Date.now)();
+  }
+
+  /**
+   * The first own mark came back: from here on everything is heard. What was not heard before is told, ahead of all that was; and
+   * nothing since the last report may be called done until it is.
+   */
   #tookOver(covered: boolean): void {
     this.#takingOver = false;
+    this.#tookOverAt = this.#mark;
     const { feed, meter, logger } = this.#options;
-    const late = [...this.#channelSince].filter(([, since]) => since === undefined || since > this.#done).map(([channel]) => channel);
-    const missed = covered ? late : undefined;
+    const channels = [...this.#channelSince.keys()];
+    const missed = covered ? channels.filter((channel) => this.#channelSince.get(channel)! > this.#done) : undefined;
     meter.count("feedTakeovers", 1, { feed: feed.name, outcome: covered ? "whole" : "gap" });
     logger.info({ feed: feed.name, whole: covered, kept: this.#kept.length }, "carrying the feed");
-    if (missed === undefined || missed.length > 0) this.#keepGap(missed);
-    this.#carry([...this.#channelSince.keys()]);
+    const gap = this.#gapOn(missed, { position: [this.#done, 0], carried: channels });
+    if (gap === undefined) this.#options.onCarried?.(channels);
+    else {
+      this.#kept.unshift(gap);
+      this.#keptBytes += sizeOf(gap);
+    }
+    this.#drain();
   }
 
   /** A channel that the holder was not hearing before: what was sent on it earlier is told as a gap. */
   #opened(channel: string, mark: number): void {
     this.#channelSince.set(channel, mark);
     if (!this.#options.lease.held || this.#takingOver) return;
-    this.#keepGap([channel]);
-    this.#carry([channel]);
+    // Just before the mark: whoever takes over with this gap untold must find that the channel was opened late.
+    const gap = this.#gapOn([channel], { position: [mark - 1, 0], carried: [channel] });
+    if (gap === undefined) this.#options.onCarried?.([channel]);
+    else {
+      this.#kept.push(gap);
+      this.#keptBytes += sizeOf(gap);
+      this.#bound();
+    }
   }
 
-  /** Says so only once the gap is in the log, so that a subscriber who waits for it does not hear of it. */
-  #carry(channels: readonly string[]): void {
-    this.#drain();
-    void this.#draining?.then(() => this.#options.lease.held && this.#options.onCarried?.(channels));
-  }
-
-  #keepGap(feedChannels: readonly string[] | undefined): void {
+  /** `undefined` where nobody can have missed anything. */
+  #gapOn(
+    feedChannels: readonly string[] | undefined,
+    rest: Pick<KeptGap, "position" | "carried">,
+  ): KeptGap | undefined {
+    if (feedChannels?.length === 0) return undefined;
     const gap = this.#options.affected(feedChannels);
-    if (gap.length === 0) return;
-    const kept: KeptGap = { gap, position: [this.#mark, 0] };
-    this.#kept.push(kept);
-    this.#keptBytes += sizeOf(kept);
+    return gap.length === 0 ? undefined : { feedChannels, gap, until: [this.#mark, 0], ...rest };
   }
 
-  #keep(kept: Kept): void {
-    this.#kept.push(kept);
-    this.#keptBytes += sizeOf(kept);
-    while (this.#kept.length > this.#maxKept || this.#keptBytes > this.#maxKeptBytes) this.#dropOldest();
+  #bound(): void {
+    while (this.#kept.length > 1 && (this.#kept.length > this.#maxKept || this.#keptBytes > this.#maxKeptBytes))
+      this.#dropOldest();
   }
 
   /** In steps, since the array moves each time. The gap that tells of it stands before everything that is still kept. */
   #dropOldest(): void {
     const { feed, meter, affected } = this.#options;
-    const told = this.#kept[0] !== undefined && "gap" in this.#kept[0];
-    const dropped = this.#kept.splice(told ? 1 : 0, Math.ceil(this.#maxKept / 50));
+    const first = this.#kept[0]!;
+    const told = "gap" in first && first.feedChannels === undefined ? 1 : 0;
+    const dropped = this.#kept.splice(0, told + Math.ceil(this.#maxKept / 50));
     for (const kept of dropped) this.#keptBytes -= sizeOf(kept);
-    if (!told && dropped[0] !== undefined) {
-      const gap: KeptGap = { gap: affected(undefined), position: dropped[0].position };
-      this.#kept.unshift(gap);
-      this.#keptBytes += sizeOf(gap);
-    }
-    meter.count("feedDropped", dropped.length, { feed: feed.name, reason: "too_many_kept" });
+    const last = dropped.at(-1)!;
+    const gap: KeptGap = {
+      feedChannels: undefined,
+      gap: affected(undefined),
+      position: first.position,
+      until: "gap" in last ? last.until : last.position,
+      carried: [...new Set(dropped.flatMap((kept) => ("gap" in kept ? kept.carried : [])))],
+    };
+    this.#kept.unshift(gap);
+    this.#keptBytes += sizeOf(gap);
+    meter.count("feedDropped", dropped.length - told, { feed: feed.name, reason: "too_many_kept" });
   }
 
   /** Drops what the holder reported as done. */
   #forget(done: number): void {
+    const { meter, feed } = this.#options;
     let drop = 0;
-    while (drop < this.#kept.length && this.#kept[drop]!.position[0] < done) this.#keptBytes -= sizeOf(this.#kept[drop++]!);
+    for (const kept of this.#kept) {
+      if (("gap" in kept ? kept.until : kept.position)[0] >= done) break;
+      this.#keptBytes -= sizeOf(kept);
+      drop++;
+    }
     if (drop > 0) this.#kept.splice(0, drop);
+    meter.set("feedKept", this.#kept.length, { feed: feed.name });
+  }
+
+  /** Nothing before the own mark came back: what was missed has to be told first. */
+  get #mayAppend(): boolean {
+    return this.#options.lease.held && !this.#takingOver;
   }
 
   #drain(): void {
-    this.#draining ??= this.#append().finally(() => {
-      this.#draining = undefined;
-    });
+    if (this.#appending || this.#stopped || this.#kept.length === 0 || !this.#mayAppend) return;
+    this.#appending = true;
+    this.#appended = this.#append();
   }
 
   async #append(): Promise<void> {
-    const { lease, publisher, ingress, logger, meter, feed } = this.#options;
+    const { publisher, ingress, logger, meter, feed } = this.#options;
     let retryMs = RETRY_MIN_MS;
-    while (this.#kept.length > 0 && lease.held && !(this.#stopped && retryMs > RETRY_MIN_MS)) {
+    while (this.#kept.length > 0 && this.#mayAppend && !(this.#stopped && retryMs > RETRY_MIN_MS)) {
       const page = this.#kept.slice(0, PAGE);
       try {
         const requests = await this.#requests(page);
-        if (requests.length > 0) await publisher.append(requests, ingress);
+        const results = requests.length > 0 ? await publisher.append(requests, ingress) : [];
         retryMs = RETRY_MIN_MS;
-        // Overflow may have cut the head off meanwhile.
-        const done = new Set(page);
-        this.#kept = this.#kept.filter((kept, index) => index >= PAGE || !done.has(kept));
-        for (const kept of page) this.#keptBytes -= sizeOf(kept);
+        this.#appendedPage(page);
+        await this.#checkFences(requests, results);
       } catch (error) {
-        if (!(error instanceof CarillonError)) logger.error({ err: error, feed: feed.name }, "publishing from the feed failed");
+        if (!(error instanceof CarillonError))
+          logger.error({ err: error, feed: feed.name }, "publishing from the feed failed");
         await new Promise((resolve) => setTimeout(resolve, retryMs));
         retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
       }
     }
+    // In the same step as the last look at what is kept: what comes next must find nobody appending.
+    this.#appending = false;
     meter.set("feedKept", this.#kept.length, { feed: feed.name });
+  }
+
+  #appendedPage(page: readonly (Kept | KeptGap)[]): void {
+    const done = new Set(page);
+    // Some may have been dropped or forgotten meanwhile.
+    this.#kept = this.#kept.filter((kept, index) => {
+      if (index > PAGE || !done.has(kept)) return true;
+      this.#keptBytes -= sizeOf(kept);
+      return false;
+    });
+    if (!this.#options.lease.held) return;
+    for (const kept of page) if ("gap" in kept && kept.carried.length > 0) this.#options.onCarried?.(kept.carried);
+  }
+
+  /**
+   * The log refuses what is old. Where it has a position above all of ours, somebody else counts otherwise and is ahead: another
+   * holder, or an earlier one whose marks we never heard. Then what was refused may be missing.
+   */
+  async #checkFences(requests: readonly AppendRequest[], results: readonly AppendResult[]): Promise<void> {
+    const last = new Map<string, FencePosition>();
+    results.forEach(({ outcome }, index) => {
+      const { fence } = requests[index]!;
+      if (fence === undefined) return;
+      if (outcome === "fenced" && fence.position[0] >= this.#tookOverAt) last.set(fence.source, fence.position);
+      else last.delete(fence.source);
+    });
+    for (const [source, position] of last) {
+      const known = await this.#options.log.fence(source);
+      if (known === undefined || known[0] < position[0] || (known[0] === position[0] && known[1] <= position[1]))
+        continue;
+      this.#floor = Math.max(this.#floor, known[0]);
+      this.#startAnew();
+      return;
+    }
+  }
+
+  /** What was counted here can't be trusted: as if nothing had been heard. */
+  #startAnew(): void {
+    const { logger, feed } = this.#options;
+    logger.warn({ feed: feed.name, kept: this.#kept.length }, "marks were counted otherwise elsewhere: beginning anew");
+    this.#kept = [];
+    this.#keptBytes = 0;
+    this.interrupted();
   }
 
   async #requests(page: readonly (Kept | KeptGap)[]): Promise<AppendRequest[]> {
@@ -264,6 +394,7 @@ export class Relay implements FeedListener {
     const requests: AppendRequest[] = [];
     for (const kept of page) {
       if ("gap" in kept) {
+        if (kept.gap.length === 0) continue;
         // Nobody can hold a position of an empty log, so nobody missed anything.
         const { n } = await log.head();
         const draft: GapDraft = { gap: { channels: kept.gap } };
@@ -278,5 +409,5 @@ export class Relay implements FeedListener {
 }
 
 function sizeOf(kept: Kept | KeptGap): number {
-  return 128 + ("text" in kept ? 2 * kept.text.length : 0);
+  return 128 + ("gap" in kept ? 16 * (kept.gap.length + kept.carried.length) : 2 * kept.text.length);
 }

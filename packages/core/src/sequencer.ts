@@ -30,20 +30,27 @@ export interface SequencerOptions {
 }
 
 const PAGE = 500;
-/** Broadcasts held back while the log is read; beyond it they are read from the log too. */
+/** Entries of broadcasts held back while the log is read; beyond it they are read from the log too. */
 const MAX_HELD = 1000;
 const RETRY_MIN_MS = 50;
 const RETRY_MAX_MS = 1000;
 
+interface Waiter {
+  readonly target: Position;
+  readonly settle: (reached: boolean) => void;
+}
+
 export class Sequencer implements BusListener {
   readonly #options: SequencerOptions;
   readonly #listeners: SequencerListener[] = [];
-  readonly #waiters = new Set<() => void>();
+  readonly #waiters = new Set<Waiter>();
+  readonly #begun = Promise.withResolvers<void>();
   #position: Position | undefined;
   #head: Position = { epoch: 0, n: 0 };
   #repairing = false;
   #again = false;
   #held: Broadcast[] = [];
+  #heldEntries = 0;
   #stopped = false;
 
   constructor(options: SequencerOptions) {
@@ -72,26 +79,29 @@ export class Sequencer implements BusListener {
 
   /** Resolves once the node has a position, however long the log is away; readiness says so meanwhile. */
   async start(): Promise<void> {
-    await this.#repair("start");
+    void this.#repair("start");
+    await this.#begun.promise;
   }
 
   stop(): void {
     this.#stopped = true;
-    for (const wake of this.#waiters) wake();
+    this.#begun.resolve();
+    for (const { settle } of this.#waiters) settle(false);
   }
 
   broadcast(broadcast: Broadcast): void {
     this.#sawHead({ epoch: broadcast.epoch, n: broadcast.first + broadcast.entries.length - 1 });
     if (this.#repairing) {
-      if (this.#held.length < MAX_HELD) this.#held.push(broadcast);
-      else this.#again = true;
+      this.#hold(broadcast);
     } else this.#apply(broadcast);
   }
 
   head(head: Position): void {
     this.#sawHead(head);
     const position = this.#position;
-    if (position !== undefined && comparePositions(head, position) > 0) void this.#repair(head.epoch === position.epoch ? "head" : "epoch");
+    if (position === undefined) return;
+    if (head.epoch !== position.epoch) void this.#repair("epoch");
+    else if (head.n > position.n) void this.#repair("head");
   }
 
   subscribed(): void {
@@ -102,29 +112,52 @@ export class Sequencer implements BusListener {
    * Resolves true once this node is at or past `target`, false when `timeoutMs` passed or another epoch began: for a client
    * that heard more elsewhere than this node has yet.
    */
-  async reach(target: Position, timeoutMs: number): Promise<boolean> {
-    const deadline = performance.now() + timeoutMs;
+  reach(target: Position, timeoutMs: number): Promise<boolean> {
+    const verdict = this.#stopped ? false : this.#reached(target);
+    if (verdict !== undefined) return Promise.resolve(verdict);
     void this.#repair("client");
-    while (!this.#stopped) {
-      const position = this.#position;
-      if (position !== undefined && position.epoch === target.epoch && position.n >= target.n) return true;
-      if (position !== undefined && position.epoch > target.epoch) return false;
-      const leftMs = deadline - performance.now();
-      if (leftMs <= 0) return false;
-      await this.#changed(leftMs);
+    return new Promise((resolve) => {
+      const waiter: Waiter = {
+        target,
+        settle: (reached) => {
+          clearTimeout(timer);
+          this.#waiters.delete(waiter);
+          resolve(reached);
+        },
+      };
+      const timer = setTimeout(() => waiter.settle(false), timeoutMs);
+      this.#waiters.add(waiter);
+    });
+  }
+
+  /** `undefined` while it can still come true. */
+  #reached(target: Position): boolean | undefined {
+    const position = this.#position;
+    if (position === undefined || position.epoch < target.epoch) return undefined;
+    if (position.epoch > target.epoch) return false;
+    return position.n >= target.n ? true : undefined;
+  }
+
+  #hold(broadcast: Broadcast): void {
+    if (this.#heldEntries + broadcast.entries.length > MAX_HELD) {
+      this.#again = true;
+      return;
     }
-    return false;
+    this.#held.push(broadcast);
+    this.#heldEntries += broadcast.entries.length;
   }
 
   #apply(broadcast: Broadcast): void {
     const position = this.#position;
     if (position === undefined) return;
     const last = broadcast.first + broadcast.entries.length - 1;
-    if (broadcast.epoch < position.epoch || (broadcast.epoch === position.epoch && last <= position.n)) {
-      this.#options.meter.count("duplicatesDropped", broadcast.entries.length);
-    } else if (broadcast.epoch > position.epoch) void this.#repair("epoch");
+    // A lower epoch is a late broadcast, or a log that began anew by a clock that is behind: only the log can tell.
+    if (broadcast.epoch !== position.epoch) void this.#repair("epoch");
+    else if (last <= position.n) this.#options.meter.count("duplicatesDropped", broadcast.entries.length);
     else if (broadcast.first > position.n + 1) void this.#repair("hole");
-    else for (let i = position.n + 1 - broadcast.first; i < broadcast.entries.length; i++) this.#deliver(broadcast.entries[i]!);
+    else
+      for (let i = position.n + 1 - broadcast.first; i < broadcast.entries.length; i++)
+        this.#deliver(broadcast.entries[i]!);
   }
 
   /** Reads the log from the position until nothing is missing. One at a time; a call meanwhile makes it look once more. */
@@ -172,6 +205,7 @@ export class Sequencer implements BusListener {
     if (position.n < head.n) ring.reset(head);
     this.#position = position.n < head.n ? head : position;
     this.#sawHead(this.#position);
+    this.#begun.resolve();
     this.#wake();
   }
 
@@ -180,21 +214,29 @@ export class Sequencer implements BusListener {
     const from = this.#position!;
     const { entries, head } = await this.#options.log.read(from, PAGE);
     this.#options.meter.count("logReads");
-    this.#sawHead(head);
-    const first = entries[0] === undefined ? undefined : parseId(entries[0].id)!;
-    if (head.epoch !== from.epoch) this.#tellGap(first === undefined ? head : { epoch: first.epoch, n: first.n - 1 }, "epoch");
-    else if (first === undefined ? head.n !== from.n : first.n !== from.n + 1) {
-      this.#tellGap(first === undefined ? head : { epoch: first.epoch, n: first.n - 1 }, "trimmed");
+    if (head.epoch === this.#head.epoch) this.#sawHead(head);
+    else this.#head = head;
+    for (const entry of entries) {
+      this.#connect(before(entry));
+      this.#deliver(entry);
     }
-    for (const entry of entries) this.#deliver(entry);
+    if (entries.length === 0) this.#connect(head);
     this.#options.meter.count("repairedEntries", entries.length);
-    return entries.length === PAGE;
+    return comparePositions(this.#position!, head) < 0;
+  }
+
+  /** The log goes on after `position`; whatever lies between it and here is out of reach. */
+  #connect(position: Position): void {
+    const here = this.#position!;
+    if (position.epoch !== here.epoch) this.#tellGap(position, "epoch");
+    else if (position.n !== here.n) this.#tellGap(position, "trimmed");
   }
 
   /** Everything older than the position falls out as known; a hole asks for another look. */
   #releaseHeld(): void {
     const held = this.#held.sort((a, b) => a.epoch - b.epoch || a.first - b.first);
     this.#held = [];
+    this.#heldEntries = 0;
     for (const broadcast of held) this.#apply(broadcast);
   }
 
@@ -219,20 +261,16 @@ export class Sequencer implements BusListener {
   }
 
   #wake(): void {
-    for (const wake of this.#waiters) wake();
+    for (const { target, settle } of this.#waiters) {
+      const verdict = this.#reached(target);
+      if (verdict !== undefined) settle(verdict);
+    }
   }
+}
 
-  #changed(timeoutMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        clearTimeout(timer);
-        this.#waiters.delete(done);
-        resolve();
-      };
-      const timer = setTimeout(done, timeoutMs);
-      this.#waiters.add(done);
-    });
-  }
+function before(entry: LogEntry): Position {
+  const { epoch, n } = parseId(entry.id)!;
+  return { epoch, n: n - 1 };
 }
 
 function delay(ms: number): Promise<void> {

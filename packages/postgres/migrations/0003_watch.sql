@@ -46,24 +46,29 @@ begin
   return format('%s::%s', value, format_type(base.oid, null));
 end $$;
 
--- The query that reads the transition tables of one statement into six values: keys, rows, users, old rows, old users, and whether the
--- table still is as it was when the query was written. Up to one row more than WATCH_MAX_ROWS. A row above MAX_PAYLOAD_BYTES is
--- replaced by a hash, which still tells whether an update changed it.
+-- The query that reads the transition tables of one statement, up to one row more than WATCH_MAX_ROWS, and answers with: a text for each
+-- publication, which is its payload or, after a '#', what says that the payload was too large; the user of each; how many rows it read;
+-- and whether the table still is as it was when the query was written.
 create function carillon.capture_sql(w carillon.watched, op text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   max_rows  int := carillon.setting_int('WATCH_MAX_ROWS', 1000);
   max_bytes int := carillon.setting_int('MAX_PAYLOAD_BYTES', 65536);
+  head      text;
+  cut       text;
   columns   text;
   keys      text[];
   key       text;
-  users     text := 'null::text';
-  rows      text;
+  users     text;
+  source    text;
   query     text;
 begin
+  select format('{"op":"%s","schema":%s,"table":%s,"key":', op, to_json(n.nspname), to_json(c.relname)), format('#{"table":%s,"key":', to_json(c.relname))
+    into head, cut
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = w.rel;
   -- A virtual generated column has no value in a transition table.
-  select string_agg(format('%s as %I', carillon.value_sql(a.attname, a.atttypid, false), a.attname), ', ' order by a.attnum)
+  select coalesce(string_agg(format('%s as %I', carillon.value_sql(a.attname, a.atttypid, false), a.attname), ', ' order by a.attnum), '')
     into columns
     from pg_attribute a
     where a.attrelid = w.rel and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
@@ -72,85 +77,58 @@ begin
     into keys
     from pg_index i, unnest(i.indkey) with ordinality k (attnum, n), pg_attribute a
     where i.indrelid = w.rel and i.indisprimary and k.n <= i.indnkeyatts and a.attrelid = w.rel and a.attnum = k.attnum;
+  key := case
+    when keys is null then $q$'null'::text$q$
+    when cardinality(keys) = 1 then format('to_json((select x.k from (select %s) x (k)))::text', keys[1])
+    else format('(select row_to_json(x)::text from (select %s) x)', array_to_string(keys, ', ')) end;
   select carillon.value_sql(a.attname, a.atttypid, true) into users
     from pg_attribute a where a.attrelid = w.rel and a.attname = w.to_user and not a.attisdropped;
-  key := case
-    when keys is null then $q$'null'$q$
-    when cardinality(keys) = 1 then format('(select to_json(x.k)::text from (select %s) x (k))', keys[1])
-    else format('(select row_to_json(x)::text from (select %s) x)', array_to_string(keys, ', ')) end;
-  rows := $q$(select array_agg(s.k) as keys, array_agg(s.u) as users,
-        array_agg(case when octet_length(s.r) <= %1$s then s.r else '#' || md5(s.r) end) as rows
-      from (select %2$s as k, (select row_to_json(x)::text from (select %3$s) x) as r, %4$s as u
-        from (select * from %%s limit %5$s) t) s)$q$;
-  rows := format(rows, max_bytes, replace(key, '%', '%%'), replace(coalesce(columns, ''), '%', '%%'),
-    replace(coalesce(users, 'null::text'), '%', '%%'), max_rows + 1);
-  query := case op
-    when 'INSERT' then 'select n.keys, n.rows, n.users, null::text[], null::text[], %s from %s n'
-    when 'DELETE' then 'select o.keys, null::text[], null::text[], o.rows, o.users, %s from %s o'
-    else 'select n.keys, n.rows, n.users, o.rows, o.users, %s from %s n, %s o' end;
-  return format(query, format('carillon.shape(%s) = %L', w.rel::oid, carillon.shape(w.rel)),
-    format(rows, case op when 'DELETE' then 'old_rows' else 'new_rows' end), format(rows, 'old_rows'));
-end $$;
-
--- Writes what one statement did into the outbox, a row for each row. `names` and `table_json` are JSON. With `by_user` a row goes to its
--- user alone, and one that moved from a user to another tells each only their own side of it.
-create function carillon.enqueue(
-  channel text, op text, names text, table_json text, max_bytes int, by_user boolean,
-  keys text[], rows text[], users text[], olds text[], old_users text[]
-) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-#variable_conflict use_variable
-declare
-  head  text := '{"op":"' || op || '",' || names || ',"key":';
-  added int;
-begin
-  if not by_user then
-    insert into carillon.outbox (channel, payload, truncated)
-    select channel, case when b.fits then b.body end,
-      case when not b.fits then '{"table":' || table_json || ',"key":' || b.k || '}' end
-    from (
-      select c.k, c.body, left(c.r, 1) is distinct from '#' and left(c.o, 1) is distinct from '#' and octet_length(c.body) <= max_bytes as fits
-      from (
-        select a.k, a.r, a.o,
-          head || a.k || coalesce(',"row":' || a.r, '') || coalesce(',"old":' || a.o, '') || '}' as body
-        from unnest(keys, rows, olds) a (k, r, o)
-        where op <> 'UPDATE' or a.r is distinct from a.o
-      ) c
-    ) b;
+  source := format('select %s as k, (select row_to_json(x)::text from (select %s) x) as r, %s as u from (select * from %%I limit %s) t offset 0',
+    replace(key, '%', '%%'), replace(columns, '%', '%%'), replace(coalesce(users, 'null::text'), '%', '%%'), max_rows + 1);
+  if op <> 'UPDATE' then
+    query := format($q$
+      select array_agg(case when octet_length(p.k) + octet_length(p.r) <= %1$s then %2$L || p.k || %3$L || p.r || '}' else %4$L || p.k || '}' end) as bodies,
+        array_agg(p.u) as users, count(*) as n
+      from (%5$s) p
+      $q$, max_bytes - octet_length(head || ',"row":}'), head, case op when 'DELETE' then ',"old":' else ',"row":' end, cut,
+      format(source, case op when 'DELETE' then 'old_rows' else 'new_rows' end));
   else
-    insert into carillon.outbox (channel, payload, truncated, audience, error)
-    select channel, case when b.fits then b.body end,
-      case when b.known and not b.fits then '{"table":' || table_json || ',"key":' || b.k || '}' end,
-      case when b.known then '{"users":[' || to_json(b.u) || ']}' end,
-      case when not b.known then 'a user id that is not one' end
-    from (
-      select c.k, c.u, c.body, carillon.is_id(c.u) as known, carillon.is_id(c.u) and left(c.r, 1) is distinct from '#'
-        and left(c.o, 1) is distinct from '#' and octet_length(c.body) <= max_bytes as fits
+    -- Both tables hold the rows in one order. Large rows are compared by their hashes, so that arrays stay small.
+    source := format($q$
+      select array_agg(s.k) as ks, array_agg(s.u) as us, count(*) as n,
+        array_agg(case when octet_length(s.r) <= %s then s.r else '#' || md5(s.r) end) as rs
+      from (%s) s$q$, max_bytes, replace(source, '%', '%'));
+    query := format($q$
+      select array_agg(case
+          when left(p.r, 1) is distinct from '#' and left(p.o, 1) is distinct from '#'
+            and octet_length(p.k) + coalesce(octet_length(p.r) + 7, 0) + coalesce(octet_length(p.o) + 7, 0) <= %1$s
+          then %2$L || p.k || coalesce(',"row":' || p.r, '') || coalesce(',"old":' || p.o, '') || '}'
+          else %3$L || p.k || '}' end) as bodies,
+        array_agg(p.u) as users, (select n.n from new_side n) as n
       from (
-        select a.k, p.r, p.o, p.u,
-          head || a.k || coalesce(',"row":' || p.r, '') || coalesce(',"old":' || p.o, '') || '}' as body
-        from unnest(keys, rows, users, olds, old_users) a (k, r, u, o, ou)
+        select a.k, m.r, m.o, m.u
+        from new_side n, old_side o, unnest(n.ks, n.rs, n.us, o.ks, o.rs, o.us) a (k, r, u, ok, o, ou)
+        -- A row that moves from one user to another tells each only their own side of it.
         cross join lateral (
-          select a.r, a.o, coalesce(a.u, a.ou) where op <> 'UPDATE' or a.u is not distinct from a.ou
-          union all select null, a.o, a.ou where op = 'UPDATE' and a.u is distinct from a.ou
-          union all select a.r, null, a.u where op = 'UPDATE' and a.u is distinct from a.ou
-        ) p (r, o, u)
-        -- A row without a user is for nobody.
-        where (op <> 'UPDATE' or a.r is distinct from a.o or a.u is distinct from a.ou) and p.u is not null
-      ) c
-    ) b;
+          select a.r, a.o, a.u where a.u is not distinct from a.ou
+          union all select null, a.o, a.ou where a.u is distinct from a.ou
+          union all select a.r, null, a.u where a.u is distinct from a.ou
+        ) m (r, o, u)
+        where a.r is distinct from a.o or a.u is distinct from a.ou or a.k <> a.ok
+      ) p
+      $q$, max_bytes - octet_length(head || '}'), head, cut);
+    query := format('with new_side as (%s), old_side as (%s) ', format(source, 'new_rows'), format(source, 'old_rows')) || query;
   end if;
-  get diagnostics added = row_count;
-  if added > 0 then perform carillon.hint(); end if;
+  return format('select q.bodies, q.users, q.n, carillon.shape(%s) = %L from (%s) q', w.rel::oid, carillon.shape(w.rel), query);
 end $$;
 
-create function carillon.enqueue_summary(channel text, op text, names text, what text) returns void
+-- A publication that does not say which rows.
+create function carillon.enqueue_summary(channel text, payload text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 begin
-  insert into carillon.outbox (channel, payload) values (channel, '{"op":"' || op || '",' || names || ',' || what || '}');
+  insert into carillon.outbox (channel, payload) values (channel, payload);
   perform carillon.hint();
 end $$;
 
@@ -166,14 +144,15 @@ begin
   perform carillon.hint();
 end $$;
 
--- (Re)writes the trigger function of one watched table. Its queries stand in a block that catches everything: it only reads, so that it
--- costs no subtransaction id, and whatever goes wrong there must not fail the write that fired it.
+-- (Re)writes the trigger function of one watched table. Its query stands in a block that catches everything: whatever goes wrong there
+-- must not fail the write that fired it. The block only reads, so that it takes no subtransaction id; the insert stands outside.
 create function carillon.build_capture(w carillon.watched) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $build$
 declare
   table_json text;
   names      text;
+  max_rows   int := carillon.setting_int('WATCH_MAX_ROWS', 1000);
 begin
   select to_json(c.relname)::text, format('"schema":%s,"table":%s', to_json(n.nspname), to_json(c.relname)) into table_json, names
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = w.rel;
@@ -183,10 +162,10 @@ begin
     as $capture$
     #variable_conflict use_column
     declare
-      keys text[]; rows text[]; users text[]; olds text[]; old_users text[]; same boolean; failure text; n bigint;
+      bodies text[]; users text[]; n bigint; same boolean; failure text;
     begin
       if tg_op = 'TRUNCATE' then
-        perform carillon.enqueue_summary(%2$L, tg_op, %3$L, '"key":null');
+        perform carillon.enqueue_summary(%2$L, %3$L);
         return null;
       end if;
       begin
@@ -197,36 +176,46 @@ begin
       exception when others then same := false;
       end;
       if not same then
-        -- The table was altered; until the bridge has this function rewritten, the query is made anew for each statement.
+        -- The table was altered. Until the bridge has this function rewritten, the query is made anew for each statement.
         begin
-          execute (select carillon.capture_sql(w, tg_op) from carillon.watched w where w.id = %7$s)
-            into keys, rows, users, olds, old_users, same;
+          execute (select carillon.capture_sql(w, tg_op) from carillon.watched w where w.id = %7$s) into bodies, users, n, same;
         exception when others then failure := sqlerrm;
         end;
+        if failure is not null then
+          perform carillon.enqueue_failure(%2$L, %8$L, failure);
+          return null;
+        end if;
       end if;
-      if failure is not null then
-        perform carillon.enqueue_failure(%2$L, %8$L, failure);
-      elsif cardinality(keys) > %9$s then
+      if n > %9$s then
         if tg_op = 'DELETE' then select count(*) into n from old_rows; else select count(*) into n from new_rows; end if;
-        perform carillon.enqueue_summary(%2$L, tg_op, %3$L, '"rows":' || n);
-      elsif keys is not null then
-        perform carillon.enqueue(%2$L, tg_op, %3$L, %8$L, %10$s, %11$L, keys, rows, users, olds, old_users);
+        perform carillon.enqueue_summary(%2$L, format('{"op":"%%s",%%s,"rows":%%s}', tg_op, %10$L, n));
+      elsif bodies is not null then
+        %11$s;
+        if found and pg_try_advisory_xact_lock(1667330668, 1) then perform carillon.hint(); end if;
       end if;
       return null;
     end $capture$
     $create$,
-    'capture_' || w.id, w.channel, names,
+    'capture_' || w.id, w.channel, format('{"op":"TRUNCATE",%s,"key":null}', names),
     carillon.into_variables(carillon.capture_sql(w, 'INSERT')),
     carillon.into_variables(carillon.capture_sql(w, 'UPDATE')),
     carillon.into_variables(carillon.capture_sql(w, 'DELETE')),
-    w.id, table_json,
-    carillon.setting_int('WATCH_MAX_ROWS', 1000), carillon.setting_int('MAX_PAYLOAD_BYTES', 65536), w.to_user is not null);
+    w.id, table_json, max_rows, names,
+    case when w.to_user is null then format($q$
+        insert into carillon.outbox (channel, payload, truncated)
+        select %L, case when left(b, 1) <> '#' then b end, case when left(b, 1) = '#' then substr(b, 2) end from unnest(bodies) b$q$, w.channel)
+    -- A row without a user is for nobody; what can't be a user is counted by the bridge.
+    else format($q$
+        insert into carillon.outbox (channel, payload, truncated, audience, error)
+        select %L, case when k.ok and left(b, 1) <> '#' then b end, case when k.ok and left(b, 1) = '#' then substr(b, 2) end,
+          case when k.ok then '{"users":[' || to_json(u) || ']}' end, case when not k.ok then 'a user id that is none' end
+        from unnest(bodies, users) p (b, u), lateral (select carillon.is_id(u)) k (ok) where u is not null$q$, w.channel) end);
   update carillon.watched set built_for = carillon.build_key(w.rel) where id = w.id;
 end $build$;
 
 create function carillon.into_variables(query text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
-as $$ select 'select * into keys, rows, users, olds, old_users, same from (' || query || ') q' $$;
+as $$ select 'select * into bodies, users, n, same from (' || query || ') q' $$;
 
 create function carillon.build_key(rel oid) returns text
 language sql volatile set search_path = pg_catalog, pg_temp

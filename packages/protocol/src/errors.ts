@@ -41,10 +41,19 @@ export const ERRORS = {
   TOO_MANY_LISTEN_CHANNELS: { status: 429, retryable: true, title: "Too many Postgres channels are in use" },
   TOO_MANY_CONNECTIONS: { status: 503, retryable: true, closeCode: 4101, title: "Too many connections" },
   RATE_LIMITED: { status: 429, retryable: true, closeCode: 4102, title: "Too many requests" },
-  TOO_SLOW: { status: 503, retryable: true, closeCode: 4201, title: "The connection fell further behind than the log reaches" },
+  TOO_SLOW: {
+    status: 503,
+    retryable: true,
+    closeCode: 4201,
+    title: "The connection fell further behind than the log reaches",
+  },
   DRAINING: { status: 503, retryable: true, closeCode: 4202, title: "This node is leaving service" },
   NOT_READY: { status: 503, retryable: true, closeCode: 4103, title: "This node is not ready yet" },
-  BUS_UNAVAILABLE: { status: 503, retryable: true, title: "The bus is unavailable: not acknowledged, retry with the same Idempotency-Key" },
+  BUS_UNAVAILABLE: {
+    status: 503,
+    retryable: true,
+    title: "The bus is unavailable: not acknowledged, retry with the same Idempotency-Key",
+  },
   NOT_CONFIGURED: { status: 501, retryable: false, title: "This deployment has no Postgres configured" },
   INTERNAL: { status: 500, retryable: true, title: "Internal error" },
 } as const satisfies Record<string, ErrorKind>;

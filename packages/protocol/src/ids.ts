@@ -12,7 +12,7 @@ export interface Position {
 /** The text form, opaque to clients. */
 export type PublicationId = string;
 
-const ID = /^(\d{1,15})-(\d{1,15})$/;
+const ID = /^(0|[1-9]\d{0,14})-(0|[1-9]\d{0,14})$/;
 
 export function formatId(position: Position): PublicationId {
   return `${position.epoch}-${position.n}`;

@@ -3,6 +3,7 @@
  * other side refuses. Rules: CONTRACT section 1, repeated in `docs/names.md`.
  */
 import { CarillonError, type ErrorCode } from "./errors.ts";
+import { numberText } from "./json.ts";
 
 export type ChannelName = string;
 export type RoomName = string;
@@ -20,6 +21,7 @@ export const MAX_ID_BYTES = 128;
 const CHANNEL = new RegExp(CHANNEL_PATTERN);
 const ROOM = new RegExp(ROOM_PATTERN);
 const SCOPE = new RegExp(SCOPE_PATTERN);
+const WHOLE_NUMBER = /^(?:0|-?[1-9]\d{0,127})$/;
 const BAD_CHARACTER = /[^A-Za-z0-9_.:-]/u;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
@@ -33,7 +35,7 @@ export function isChannelName(value: unknown): value is ChannelName {
 
 /** A channel by any spelling becomes its name: `refresh.trips` and `trips.refresh` are `trips` where that is a refresh namespace. */
 export function parseChannel(value: unknown, namespaces: ReadonlySet<string>): ChannelName {
-  const name = typeof value === "number" ? String(value) : value;
+  const name = nameText(value);
   if (!isChannelName(name)) throw nameError("INVALID_CHANNEL", "channel name", name, 63);
   return canonicalChannel(name, namespaces);
 }
@@ -46,7 +48,7 @@ export function canonicalChannel(name: ChannelName, namespaces: ReadonlySet<stri
 
 /** An entity room that a client may ask to join. */
 export function parseEntityRoom(value: unknown): RoomName {
-  const name = typeof value === "number" ? String(value) : value;
+  const name = nameText(value);
   if (typeof name !== "string" || !ROOM.test(name)) throw nameError("INVALID_ROOM", "room name", name, 128);
   if (RESERVED_ROOM.test(name)) {
     throw new CarillonError("FORBIDDEN", `"${name}": rooms of users, roles and tenants cannot be joined`);
@@ -65,7 +67,7 @@ export function isScope(value: unknown): value is Scope {
 
 /** A user, role or tenant id; a number becomes its decimal string. */
 export function parsePrincipalId(value: unknown): string {
-  const id = typeof value === "number" && Number.isSafeInteger(value) ? String(value) : value;
+  const id = nameText(value);
   if (!isPrincipalId(id)) {
     throw new CarillonError("INVALID_ID", `an id is 1 to ${MAX_ID_BYTES} bytes of text without control characters`);
   }
@@ -83,15 +85,43 @@ export function isPrincipalId(value: unknown): value is string {
   );
 }
 
+/**
+ * Text as it is, and a whole number as its digits. A double beyond 2^53 may have lost some on its way here and would name
+ * somebody else; a number that `parseJson` kept has them all.
+ */
+function nameText(value: unknown): unknown {
+  if (typeof value === "number") return Number.isSafeInteger(value) ? String(value) : value;
+  const digits = numberText(value);
+  return digits !== undefined && isWholeNumber(digits) ? digits : value;
+}
+
+export function isWholeNumber(digits: string): boolean {
+  return WHOLE_NUMBER.test(digits);
+}
+
 /** A pattern of settings and tokens: `*` stands for any run of characters, all others for themselves; `|` parts alternatives. */
 export function compilePattern(pattern: string): (name: string) => boolean {
   if (pattern === "*") return () => true;
-  const source = pattern
-    .split("|")
-    .map((part) => part.split("*").map(RegExp.escape).join(".*"))
-    .join("|");
-  const regex = new RegExp(`^(?:${source})$`, "s");
-  return (name) => regex.test(name);
+  const alternatives = pattern.split("|").map(compileGlob);
+  return (name) => alternatives.some((matches) => matches(name));
+}
+
+/** By searching for the parts in turn: a regular expression of many `.*` can take for ever over one name. */
+function compileGlob(glob: string): (name: string) => boolean {
+  const [head = "", ...parts] = glob.split("*");
+  const tail = parts.pop();
+  if (tail === undefined) return (name) => name === head;
+  return (name) => {
+    if (name.length < head.length + tail.length || !name.startsWith(head) || !name.endsWith(tail)) return false;
+    const end = name.length - tail.length;
+    let at = head.length;
+    for (const part of parts) {
+      const found = name.indexOf(part, at);
+      if (found < 0 || found + part.length > end) return false;
+      at = found + part.length;
+    }
+    return true;
+  };
 }
 
 function nameError(code: ErrorCode, what: string, value: unknown, maxBytes: number): CarillonError {
@@ -99,8 +129,12 @@ function nameError(code: ErrorCode, what: string, value: unknown, maxBytes: numb
   if (value.length === 0) return new CarillonError(code, `a ${what} has at least one character`);
   const bad = BAD_CHARACTER.exec(value);
   if (bad !== null) {
-    return new CarillonError(code, `a ${what} has only A-Z a-z 0-9 _ . : - ; character ${bad.index + 1} is ${JSON.stringify(bad[0])}`);
+    return new CarillonError(
+      code,
+      `a ${what} has only A-Z a-z 0-9 _ . : - ; character ${bad.index + 1} is ${JSON.stringify(bad[0])}`,
+    );
   }
-  if (value.length > maxBytes) return new CarillonError(code, `a ${what} has at most ${maxBytes} bytes; this one has ${value.length}`);
+  if (value.length > maxBytes)
+    return new CarillonError(code, `a ${what} has at most ${maxBytes} bytes; this one has ${value.length}`);
   return new CarillonError(code, `a ${what} does not start with ${JSON.stringify(value[0])}`);
 }

@@ -11,6 +11,7 @@ import { numberText } from "./json.ts";
 import {
   CHANNEL_PATTERN,
   isPrincipalId,
+  isWholeNumber,
   MAX_ID_BYTES,
   parseChannel,
   parseScope,
@@ -24,7 +25,6 @@ export const MAX_BATCH = 1000;
 export const MAX_AUDIENCE = 10_000;
 export const MAX_HISTORY = 1000;
 
-const WHOLE_NUMBER = /^(?:0|-?[1-9]\d{0,62})$/;
 const ROOM = new RegExp(ROOM_PATTERN);
 const NO_NAMESPACES: ReadonlySet<string> = new Set();
 
@@ -34,7 +34,7 @@ function textOrWholeNumber(code: ErrorCode, what: string, description: z.core.JS
     .unknown()
     .transform((value, context): string => {
       const text = numberText(value) ?? value;
-      if (typeof text === "string" && (typeof value === "string" || WHOLE_NUMBER.test(text))) return text;
+      if (typeof text === "string" && (typeof value === "string" || isWholeNumber(text))) return text;
       context.addIssue({ code: "custom", message: `${what} is text or a whole number`, params: { code } });
       return z.NEVER;
     })
@@ -102,7 +102,9 @@ const audienceInput = z.strictObject({
 /** `to`; absent keys stay absent. */
 export const audienceSchema = audienceInput
   .transform((value): Audience => dropUndefined(value) as Audience)
-  .meta({ description: "The union of the lists, minus `except`, within those who may hear the channel. Absent: all of them." });
+  .meta({
+    description: "The union of the lists, minus `except`, within those who may hear the channel. Absent: all of them.",
+  });
 
 export const pushSchema = z
   .strictObject({
@@ -134,10 +136,20 @@ export const publicationBody = z.strictObject({
 
 /** The items are validated one by one with `publicationBody`: a bad one is an error in its place, not of the request. */
 export const publicationsBody = z
-  .strictObject({ publications: z.array(z.unknown().meta(described(publicationBody))).min(1).max(MAX_BATCH) })
+  .strictObject({
+    publications: z
+      .array(z.unknown().meta(described(publicationBody)))
+      .min(1)
+      .max(MAX_BATCH),
+  })
   .meta({
     examples: [
-      { publications: [{ channel: "orders", payload: { id: 7, status: "paid" } }, { channel: "trips", scope: "ALL" }] },
+      {
+        publications: [
+          { channel: "orders", payload: { id: 7, status: "paid" } },
+          { channel: "trips", scope: "ALL" },
+        ],
+      },
     ],
   });
 

@@ -23,4 +23,7 @@ export const CHANNEL_NAMESPACES: readonly string[] = ["/channels", "/"];
 
 export type Ack =
   | ({ readonly ok: true } & Record<string, unknown>)
-  | { readonly ok: false; readonly error: { readonly code: string; readonly message: string; readonly retryAfterS?: number } };
+  | {
+      readonly ok: false;
+      readonly error: { readonly code: string; readonly message: string; readonly retryAfterS?: number };
+    };

@@ -153,8 +153,9 @@ export class RedisBus implements Bus {
     this.#beating = true;
     try {
       await this.#log.beat(`${BUS_VERSION} ${this.#nodeId} ${Math.round(performance.now())}`, this.#heartbeatMs);
-    } catch {
-      // Redis is away: whoever needs it is told, and silence shows here.
+    } catch (error) {
+      // Whoever needs Redis is told by its own call, and the bus by the silence.
+      this.#rarely.say("beat", () => this.#logger.warn({ err: error }, "a heartbeat could not be sent"));
     } finally {
       this.#beating = false;
     }

@@ -12,7 +12,8 @@ export interface RedisInterestOptions {
 
 /**
  * Two sorted sets of channels by the time at which they expire, and a word on a channel when one of them changes: the word makes it
- * fast, the poll makes it sure. `want` and `confirm` each take the whole of what this node wants or listens to.
+ * fast, the poll makes it sure. `want` takes the whole of what this node wants; `confirm` adds, and what it added is vouched for
+ * while somebody wants it, until `release`.
  */
 export class RedisInterestRegistry implements InterestRegistry {
   readonly #connections: Pick<RedisConnections, "commands" | "names" | "subscriptions">;
@@ -22,6 +23,7 @@ export class RedisInterestRegistry implements InterestRegistry {
   readonly #onWanted: (() => void)[] = [];
   readonly #onConfirmed: ((channels: readonly ChannelName[]) => void)[] = [];
   #own: readonly ChannelName[] = [];
+  #vouched = new Set<ChannelName>();
   #timers: NodeJS.Timeout[] = [];
   #stopListening: (() => void)[] = [];
   #polling = false;
@@ -67,7 +69,13 @@ export class RedisInterestRegistry implements InterestRegistry {
   }
 
   async confirm(channels: readonly ChannelName[]): Promise<void> {
+    for (const channel of channels) this.#vouched.add(channel);
     await this.#put(this.#connections.names.confirmed, channels);
+  }
+
+  /** This node is not the bridge any more, and vouches for nothing. */
+  release(): void {
+    this.#vouched.clear();
   }
 
   onWanted(listener: () => void): void {
@@ -110,7 +118,11 @@ export class RedisInterestRegistry implements InterestRegistry {
 
   async #refresh(): Promise<void> {
     try {
-      await this.#put(this.#connections.names.wanted, this.#own);
+      const { names } = this.#connections;
+      await this.#put(names.wanted, this.#own);
+      if (this.#vouched.size === 0) return;
+      this.#vouched = this.#vouched.intersection(new Set(await this.wanted()));
+      await this.#put(names.confirmed, [...this.#vouched]);
     } catch (error) {
       this.#logger.debug({ err: error }, "repeating the wanted channels failed, trying again later");
     }

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import {
   type AppendRequest,
   type AppendResult,
@@ -11,7 +11,7 @@ import {
   noMeter,
 } from "@carillon/core";
 import { CarillonError, type LogEntry, type Position, parseId } from "@carillon/protocol";
-import { AppendQueue, type Chunk } from "./append-queue.ts";
+import { AppendQueue, type Chunk, type EncodedRequest } from "./append-queue.ts";
 import type { RedisConnections } from "./connections.ts";
 import { isTransient } from "./failures.ts";
 import { decodeRecord } from "./record.ts";
@@ -44,8 +44,8 @@ export class RedisLog implements Log {
   readonly #meter: Meter;
   readonly #logger: Logger;
   readonly #queue: AppendQueue;
-  readonly #ownTokens = randomBytes(9).toString("base64url");
-  #ownToken = 0;
+  readonly #callKey: string;
+  #calls = 0;
   #sending = false;
 
   constructor(connections: Pick<RedisConnections, "commands" | "names">, options: RedisLogOptions) {
@@ -53,7 +53,8 @@ export class RedisLog implements Log {
     const { meter = noMeter, logger = noLogger, appendTimeoutMs = 5_000 } = options;
     this.#commands = commands;
     this.#names = names;
-    this.#keys = [names.log, names.meta, names.fences, names.checkpoints];
+    this.#keys = [names.log, names.meta, names.checkpoints];
+    this.#callKey = names.call(randomBytes(12).toString("base64url"));
     this.#options = options;
     this.#meter = meter;
     this.#logger = logger;
@@ -99,7 +100,7 @@ export class RedisLog implements Log {
   }
 
   async fence(source: string): Promise<FencePosition | undefined> {
-    const text = await this.#commands.run((redis) => redis.hget(this.#names.fences, source));
+    const text = await this.#commands.run((redis) => redis.get(this.#names.fence(source)));
     const match = /^(\d+) (\d+)$/.exec(text ?? "");
     return match === null ? undefined : [Number(match[1]), Number(match[2])];
   }
@@ -120,23 +121,24 @@ export class RedisLog implements Log {
     }
   }
 
-  /** Until the answer is there or nobody waits for it any more. Sending again is harmless: every request has a token or a fence. */
+  /** Until the answer is there or nobody waits for it any more. Sent again unchanged, a call is known to the script. */
   async #deliver(chunks: readonly Chunk[]): Promise<void> {
-    const args = new Map(chunks.map((chunk) => [chunk, this.#encode(chunk)]));
+    const call = this.#encode(chunks.flatMap(({ requests }) => requests));
     for (;;) {
       const open = chunks.filter((chunk) => !chunk.settled);
       if (open.length === 0) return;
-      const timeoutMs = Math.max(...open.map((chunk) => chunk.deadline)) - performance.now();
+      const timeoutMs = Math.max(...open.map(({ deadline }) => deadline)) - performance.now();
       try {
-        const call = this.#callArguments(open.map((chunk) => args.get(chunk) ?? { keys: [], argv: [], count: 0 }));
-        const verdicts = (await this.#commands.attempt(
+        const answer = await this.#commands.attempt(
           (redis) => (redis as ScriptedRedis).carillonAppend(...call),
           timeoutMs,
-        )) as string[];
+        );
+        const results = String(answer).split(" ").map(result);
         let at = 0;
-        for (const chunk of open) {
-          chunk.resolve(verdicts.slice(at, at + chunk.requests.length).map(result));
-          at += chunk.requests.length;
+        for (const chunk of chunks) {
+          const end = at + chunk.requests.length;
+          chunk.resolve(results.slice(at, end));
+          at = end;
         }
         return;
       } catch (error) {
@@ -146,42 +148,34 @@ export class RedisLog implements Log {
     }
   }
 
-  #callArguments(parts: readonly EncodedChunk[]): (string | number)[] {
-    const { retentionS, maxEntries } = this.#options;
-    const keys = [...this.#keys, ...parts.flatMap((part) => part.keys)];
-    const count = parts.reduce((sum, part) => sum + part.count, 0);
-    const fixed = [this.#names.broadcastChannel, maxEntries, retentionS * 1000, count];
-    return [keys.length, ...keys, ...fixed, ...parts.flatMap((part) => part.argv)];
-  }
-
   /** The order is the script's. */
-  #encode(chunk: Chunk): EncodedChunk {
-    const keys: string[] = [];
+  #encode(requests: readonly EncodedRequest[]): (string | number)[] {
+    const { retentionS, maxEntries } = this.#options;
+    const keys = [...this.#keys, this.#callKey];
     const argv: (string | number)[] = [];
-    for (const { request, record, continues } of chunk.requests) {
-      const { fence } = request;
-      const token = request.token ?? (fence === undefined ? this.#makeToken() : undefined);
-      argv.push((token ? 1 : 0) + (fence === undefined ? 0 : continues ? 4 : 2), record);
+    for (const { request, record, continues } of requests) {
+      const { token, fence } = request;
+      argv.push((token === undefined ? 0 : 1) + (fence === undefined ? 0 : continues ? 4 : 2), record);
       if (token !== undefined) {
-        keys.push(this.#names.token(boundedKey(token.key)));
-        argv.push(token.fingerprint, token.ttlS * 1000);
+        keys.push(this.#names.token(token.key));
+        argv.push(token.fingerprint, Math.max(Math.ceil(token.ttlS * 1000), 1));
       }
-      if (fence !== undefined && !continues) argv.push(fence.source, ...fence.position);
+      if (fence !== undefined && !continues) {
+        keys.push(this.#names.fence(fence.source));
+        argv.push(...fence.position);
+      }
     }
-    return { keys, argv, count: chunk.requests.length };
+    this.#calls++;
+    const fixed = [
+      this.#names.broadcastChannel,
+      maxEntries,
+      retentionS * 1000,
+      requests.length,
+      this.#calls,
+      FENCE_TTL_MS,
+    ];
+    return [keys.length, ...keys, ...fixed, ...argv];
   }
-
-  /** So that a call whose answer was lost can be sent again. */
-  #makeToken(): NonNullable<AppendRequest["token"]> {
-    this.#ownToken++;
-    return { key: `own:${this.#ownTokens}:${this.#ownToken}`, fingerprint: "", ttlS: OWN_TOKEN_TTL_S };
-  }
-}
-
-interface EncodedChunk {
-  readonly keys: readonly string[];
-  readonly argv: readonly (string | number)[];
-  readonly count: number;
 }
 
 function result(verdict: string): AppendResult {
@@ -197,11 +191,7 @@ function position(id: unknown): Position {
   return parsed;
 }
 
-/** Callers' keys may be long; Redis keeps each for a day. */
-function boundedKey(key: string): string {
-  return key.length <= 128 ? key : `sha256:${createHash("sha256").update(key).digest("base64url")}`;
-}
-
-const OWN_TOKEN_TTL_S = 120;
+/** Long enough for any takeover; with patterns as a feed there can be as many sources as somebody thinks up channels. */
+const FENCE_TTL_MS = 7 * 24 * 3_600_000;
 const MAX_READ = 1_000;
 const RETRY_MS = 25;

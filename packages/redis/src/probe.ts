@@ -140,7 +140,6 @@ const COMMAND_CHECKS: readonly (readonly [string, string, ...(string | number)[]
   ["get", "text"],
   ["expire", "text", 10],
   ["hset", "hash", "a", "1"],
-  ["hget", "hash", "a"],
   ["hmget", "hash", "a"],
   ["hdel", "hash", "a"],
   ["xadd", "stream", "*", "a", "1"],

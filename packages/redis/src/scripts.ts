@@ -5,11 +5,11 @@ import type { Redis } from "ioredis";
  * another one, and nobody knows whether the last entries survived. Then a new epoch begins and the old entries, which no position
  * can be connected with any more, go.
  *
- * KEYS 1 log, 2 meta, 3 fences, 4 checkpoints. The first write is one that Redis refuses when it is over `maxmemory`: refused
+ * KEYS 1 log, 2 meta, 3 checkpoints. The first write is one that Redis refuses when it is over `maxmemory`: refused
  * before anything was written, never in between.
  */
 const PRELUDE = `
-local log, meta, fences, checkpoints = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local log, meta, checkpoints = KEYS[1], KEYS[2], KEYS[3]
 local function whole(x) return string.format('%.0f', x) end
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local time = redis.call('TIME')
@@ -52,38 +52,47 @@ if old then redis.call('XTRIM', log, 'MINID', '~', epoch .. '-' .. whole(tonumbe
 `;
 
 /**
- * ARGV 1 channel, 4 count; then for each request: shape, record, with a token its fingerprint and lifetime in ms, with a fence
- * its source, major and minor. Shape: 1 for a token, plus 2 for a fence, or plus 4 to share the verdict of the request before.
- * KEYS from 5 on: the tokens, in order. Decides everything first, then writes: n once, and one PUBLISH for all of the call.
+ * ARGV 1 channel, 4 count, 5 number of this call among those of its process, 6 lifetime of a fence in ms; then for each request:
+ * shape, record, with a token its fingerprint and lifetime in ms, with a fence its major and minor. Shape: 1 for a token, plus 2
+ * for a fence, or plus 4 to share the verdict of the request before. KEYS 4 the last call of this process, then token and fence
+ * of each request that has them. Decides everything first, then writes, with one PUBLISH for all of the call.
+ *
+ * A process has one call in flight and sends it again, unchanged, when the answer was lost: so its last answer is all that has to
+ * be remembered. A call that arrives after a later one lay in the buffer of a broken connection, and nobody waits for it.
  */
 const APPEND = `${PRELUDE}
-local verdicts, records, given, last, tokens = {}, {}, {}, {}, {}
+local last = redis.call('GET', KEYS[4])
+if last then
+  local number, answer = string.match(last, '^(%d+) (.*)$')
+  if tonumber(number) == tonumber(ARGV[5]) then return answer end
+  if tonumber(number) > tonumber(ARGV[5]) then return redis.error_reply('STALE call: a later one was made') end
+end
+
+local verdicts, records, tokens, passedFences = {}, {}, {}, {}
 local passed = true
-local k, a = 5, 5
+local k, a = 5, 7
 for i = 1, tonumber(ARGV[4]) do
   local shape, record = tonumber(ARGV[a]), ARGV[a + 1]
   a = a + 2
-  local key, fingerprint, ttl
+  local token, fingerprint, ttl
   if shape % 2 == 1 then
-    key, fingerprint, ttl = KEYS[k], ARGV[a], ARGV[a + 1]
+    token, fingerprint, ttl = KEYS[k], ARGV[a], ARGV[a + 1]
     k = k + 1
     a = a + 2
   end
   if shape < 2 then
     passed = true
   elseif shape < 4 then
-    local source, major, minor = ARGV[a], tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
-    a = a + 3
-    local at = last[source]
-    if not at then
-      local major0, minor0 = string.match(redis.call('HGET', fences, source) or '', '^(%d+) (%d+)$')
-      at = { tonumber(major0) or -1, tonumber(minor0) or -1 }
-    end
-    passed = major > at[1] or (major == at[1] and minor > at[2])
-    if passed then at = { major, minor } end
-    last[source] = at
+    local fence, position = KEYS[k], ARGV[a] .. ' ' .. ARGV[a + 1]
+    local at = passedFences[fence] or redis.call('GET', fence) or '-1 -1'
+    local major, minor = string.match(at, '^(%S+) (%S+)$')
+    local x, y = tonumber(ARGV[a]), tonumber(ARGV[a + 1])
+    passed = x > tonumber(major) or (x == tonumber(major) and y > tonumber(minor))
+    if passed then passedFences[fence] = position end
+    k = k + 1
+    a = a + 2
   end
-  local known = key and (given[key] or redis.call('GET', key))
+  local known = token and ((tokens[token] and tokens[token][1]) or redis.call('GET', token))
   if known then
     local id, print = string.match(known, '^(%S+) (.*)$')
     verdicts[i] = print == fingerprint and 'r' .. id or 't'
@@ -93,29 +102,24 @@ for i = 1, tonumber(ARGV[4]) do
     records[#records + 1] = record
     local id = epoch .. '-' .. whole(n + #records)
     verdicts[i] = 'a' .. id
-    if key then
-      given[key] = id .. ' ' .. fingerprint
-      tokens[#tokens + 1] = { key, ttl }
-    end
+    if token then tokens[token] = { id .. ' ' .. fingerprint, ttl } end
   end
 end
+local answer = table.concat(verdicts, ' ')
+if #records == 0 then return answer end
 
-if #records > 0 then
-  local first = n + 1
-  for i, record in ipairs(records) do
-    redis.call('XADD', log, epoch .. '-' .. whole(n + i), 't', whole(now), 'r', record)
-    if i == 1 then redis.call('HSET', meta, 'n', whole(n + #records)) end
-  end
-  n = n + #records
-  for _, token in ipairs(tokens) do redis.call('SET', token[1], given[token[1]], 'PX', token[2]) end
-  for source, at in pairs(last) do
-    if at[1] >= 0 then redis.call('HSET', fences, source, whole(at[1]) .. ' ' .. whole(at[2])) end
-  end
-  redis.call('PUBLISH', ARGV[1], 'C' .. epoch .. '-' .. whole(first) .. ' ' .. whole(now) .. '\\n' .. table.concat(records, '\\n'))
-  ${TRIM}
+local first = n + 1
+for i, record in ipairs(records) do
+  redis.call('XADD', log, epoch .. '-' .. whole(n + i), 't', whole(now), 'r', record)
+  if i == 1 then redis.call('HSET', meta, 'n', whole(n + #records)) end
 end
-verdicts[#verdicts + 1] = epoch .. '-' .. whole(n)
-return verdicts
+n = n + #records
+redis.call('SET', KEYS[4], ARGV[5] .. ' ' .. answer, 'PX', 600000)
+for token, value in pairs(tokens) do redis.call('SET', token, value[1], 'PX', value[2]) end
+for fence, position in pairs(passedFences) do redis.call('SET', fence, position, 'PX', ARGV[6]) end
+redis.call('PUBLISH', ARGV[1], 'C' .. epoch .. '-' .. whole(first) .. ' ' .. whole(now) .. '\\n' .. table.concat(records, '\\n'))
+${TRIM}
+return answer
 `;
 
 /**
@@ -148,8 +152,8 @@ const RELEASE = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call
 
 const SCRIPTS = {
   carillonAppend: { lua: APPEND },
-  carillonHead: { lua: HEAD, numberOfKeys: 4 },
-  carillonRead: { lua: READ, numberOfKeys: 4 },
+  carillonHead: { lua: HEAD, numberOfKeys: 3 },
+  carillonRead: { lua: READ, numberOfKeys: 3 },
   carillonRenew: { lua: RENEW, numberOfKeys: 1 },
   carillonRelease: { lua: RELEASE, numberOfKeys: 1 },
 };

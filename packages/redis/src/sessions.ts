@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { type Meter, noMeter, type SessionRecord, type Sessions } from "@carillon/core";
 import { isChannelName, isPlainObject, parseId } from "@carillon/protocol";
 import type { RedisConnections } from "./connections.ts";
@@ -25,11 +24,11 @@ export class RedisSessions implements Sessions {
 
   async save(pid: string, record: SessionRecord): Promise<void> {
     const text = JSON.stringify(record);
-    await this.#commands.run((redis) => redis.set(this.#key(pid), text, "EX", this.#ttlS));
+    await this.#commands.run((redis) => redis.set(this.#names.session(pid), text, "EX", this.#ttlS));
   }
 
   async load(pid: string): Promise<SessionRecord | undefined> {
-    const text = await this.#commands.run((redis) => redis.get(this.#key(pid)));
+    const text = await this.#commands.run((redis) => redis.get(this.#names.session(pid)));
     if (text === null) return undefined;
     const record = readRecord(text);
     if (record === undefined) this.#meter.count("drops", 1, { reason: "session_record" });
@@ -41,16 +40,10 @@ export class RedisSessions implements Sessions {
       const page = pids.slice(at, at + TOUCH_PAGE);
       await this.#commands.run(async (redis) => {
         const pipeline = redis.pipeline();
-        for (const pid of page) pipeline.expire(this.#key(pid), this.#ttlS);
+        for (const pid of page) pipeline.expire(this.#names.session(pid), this.#ttlS);
         for (const [error] of (await pipeline.exec()) ?? []) if (error !== null) throw error;
       });
     }
-  }
-
-  /** A pid comes from a client: long ones must not become long keys. */
-  #key(pid: string): string {
-    const bounded = pid.length <= 64 ? pid : `sha256:${createHash("sha256").update(pid).digest("base64url")}`;
-    return this.#names.session(bounded);
   }
 }
 

@@ -98,7 +98,7 @@ describe("the adapter", () => {
     a.io.of("/trips").disconnectSockets();
     a.io.serverSideEmit("nothing");
     await expect(a.io.fetchSockets()).rejects.toMatchObject({ code: "BUS_UNAVAILABLE" });
-    a.io.of("/trips").adapter.close();
+    await a.io.of("/trips").adapter.close();
 
     expect(a.meter.counts.get("drops adapter_publish")).toBe(3);
     await new Promise((resolve) => setImmediate(resolve));

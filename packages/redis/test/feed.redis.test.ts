@@ -2,6 +2,7 @@ import type { FeedListener } from "@carillon/core";
 import { type RedisServer, startProxy, startRedis, waitFor } from "@carillon/testkit";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { connectRedis, RedisFeed, type RedisFeedOptions } from "../src/index.ts";
+import { startInjector } from "./injector.ts";
 
 let redis: RedisServer;
 
@@ -98,4 +99,19 @@ test("a connection that goes nowhere, or hears no more, is told and made anew", 
 
   await waitFor(() => heard.at(-1) === "opened a", { what: "the feed to open again" });
   await proxy.close();
+});
+
+test("subscriptions dropped in silence are noticed, told, and made anew", async () => {
+  const injector = await startInjector(redis.port);
+  const { heard } = await makeFeed(`redis://127.0.0.1:${injector.port}`, { channels: ["a"], patterns: ["b.*"] });
+  const client = redis.client();
+
+  injector.say("UNSUBSCRIBE");
+  await waitFor(() => heard.filter((line) => line === "opened a").length === 2, { what: "the feed to open again" });
+  await client.publish("a", "1");
+
+  await waitFor(() => heard.includes("a 1"), { what: "the message" });
+  expect(heard).toEqual(["interrupted", "opened a", "interrupted", "interrupted", "opened a", "a 1"]);
+  client.disconnect();
+  injector.close();
 });

@@ -1,5 +1,6 @@
-import { type RedisServer, startProxy, startRedis, waitFor } from "@carillon/testkit";
+import { type RedisServer, startRedis, waitFor } from "@carillon/testkit";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { startInjector } from "./injector.ts";
 import { idOf, makeNode, message, type TestNode } from "./nodes.ts";
 
 let redis: RedisServer;
@@ -151,19 +152,50 @@ describe("a connection", () => {
     await whole(a, b);
   });
 
-  test("that goes nowhere is given up and made anew", async () => {
-    const proxy = await startProxy(redis.port);
-    const a = makeNode("a", { url: `redis://127.0.0.1:${proxy.port}`, prefix });
+  test("that loses answers costs nothing: what was appended is not appended again", async () => {
+    const injector = await startInjector(redis.port);
+    const a = makeNode("a", { url: `redis://127.0.0.1:${injector.port}`, prefix });
+    await hearing(a);
+
+    const ids = [];
+    for (let round = 0; round < 5; round++) {
+      injector.loseAnswers();
+      ids.push(...(await Promise.all([a.log.append([message(round)]), a.log.append([message(round)])])).map(idOf));
+    }
+
+    expect(ids.map(({ n }) => n)).toEqual(Array.from({ length: 10 }, (_, i) => i + 1));
+    expect(await a.log.head()).toEqual(ids.at(-1));
+    injector.close();
+  });
+
+  test("to a master that was demoted is given up, and nobody believes that it is heard", async () => {
+    const a = makeNode("a", { url: redis.url, prefix }, { appendTimeoutMs: 500 });
+    await hearing(a);
+    const admin = redis.client();
+
+    await admin.replicaof("127.0.0.1", 1);
+    await waitFor(() => !a.bus.hearing, { what: "the bus to be known as deaf" });
+    await expect(a.log.append([message(1)])).rejects.toMatchObject({ code: "BUS_UNAVAILABLE" });
+    await admin.replicaof("NO", "ONE");
+    admin.disconnect();
+
+    await hearing(a);
+    await whole(a);
+  });
+
+  test("that is half open is given up and made anew, before a caller gives up", async () => {
+    const injector = await startInjector(redis.port);
+    const a = makeNode("a", { url: `redis://127.0.0.1:${injector.port}`, prefix });
     const b = makeNode("b", { url: redis.url, prefix });
     await hearing(a, b);
 
-    proxy.blackhole();
-    await waitFor(() => !a.bus.hearing, { what: "the half-open connection to be noticed" });
-    await proxy.restore();
+    injector.hang();
+    await waitFor(() => !a.bus.hearing, { what: "the silence to be noticed" });
 
+    expect(await a.log.append([message(1)])).toMatchObject([{ outcome: "appended" }]);
     await hearing(a, b);
     await whole(a, b);
-    await proxy.close();
+    injector.close();
   });
 
   test("whose subscription was dropped in silence is made anew within a few heartbeats", async () => {
@@ -173,7 +205,9 @@ describe("a connection", () => {
     await hearing(a, b);
     await whole(a, b);
 
-    injector.unsubscribe(`${prefix}#/#*`);
+    injector.say(`PUNSUBSCRIBE ${prefix}#/#*`);
+    const listeners = () => b.connections.commands.run((redis) => redis.publish(`${prefix}#/#nobody#`, ""));
+    await waitFor(async () => (await listeners()) === 1, { what: "Redis to have dropped it", everyMs: 1 });
     const { epoch, n } = idOf(await b.log.append([message("not heard by a")]));
 
     await waitFor(() => (a.meter.counts.get("busReconnects deaf") ?? 0) > 0, { what: "a to notice", timeoutMs: 4_000 });
@@ -192,12 +226,16 @@ test("two prefixes on one Redis don't hear each other", async () => {
   ];
   await hearing(a, b);
 
-  await whole(a);
-  await whole(b);
+  for (const i of [1, 2, 3]) {
+    await a.log.append([message(`a${i}`)]);
+    await b.log.append([message(`b${i}`)]);
+  }
+  await waitFor(() => a.heard.length >= 3 && b.heard.length >= 3, { what: "both to hear their own" });
 
-  expect(new Set(a.heard.map(({ id }) => id)).isDisjointFrom(new Set(b.heard.map(({ id }) => id)))).toBe(true);
-  expect((await a.log.head()).n).toBe(a.heard.length);
-  expect((await b.log.head()).n).toBe(b.heard.length);
+  const payloads = ({ heard }: TestNode) => heard.map((entry) => "payload" in entry && entry.payload);
+  expect(payloads(a)).toEqual(['"a1"', '"a2"', '"a3"']);
+  expect(payloads(b)).toEqual(['"b1"', '"b2"', '"b3"']);
+  expect((await a.log.head()).n).toBe(3);
 });
 
 test("entries go by age and by number", async () => {
@@ -215,34 +253,3 @@ test("entries go by age and by number", async () => {
   expect((await a.log.head()).n).toBe(3_000);
   expect(idOf(await a.log.append([message(1)])).n).toBe(3_001);
 });
-
-/** A proxy that can say something to Redis in the name of a subscriber. */
-async function startInjector(port: number) {
-  const { connect, createServer } = await import("node:net");
-  const pairs: { far: import("node:net").Socket; subscriber: boolean }[] = [];
-  const server = createServer((near) => {
-    const far = connect(port, "127.0.0.1");
-    const pair = { far, subscriber: false };
-    pairs.push(pair);
-    near.on("data", (data) => {
-      pair.subscriber ||= data.includes("psubscribe");
-      far.write(data);
-    });
-    far.pipe(near);
-    near.on("close", () => far.destroy()).on("error", () => {});
-    far.on("close", () => near.destroy()).on("error", () => {});
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  return {
-    port: typeof address === "object" && address !== null ? address.port : 0,
-    unsubscribe(pattern: string) {
-      const command = `*2\r\n$12\r\nPUNSUBSCRIBE\r\n$${pattern.length}\r\n${pattern}\r\n`;
-      for (const { far, subscriber } of pairs) if (subscriber && !far.destroyed) far.write(command);
-    },
-    close() {
-      for (const { far } of pairs) far.destroy();
-      server.close();
-    },
-  };
-}

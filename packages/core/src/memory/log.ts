@@ -1,5 +1,6 @@
 import { CarillonError, type Draft, formatId, type GapDraft, type LogEntry, type Position } from "@carillon/protocol";
 import type { AppendRequest, AppendResult, Bus, BusListener, FencePosition, Log, LogRead } from "../ports.ts";
+import { entryBytes } from "../ring.ts";
 
 interface StoredToken {
   readonly fingerprint: string;
@@ -9,6 +10,7 @@ interface StoredToken {
 
 export interface MemoryLogOptions {
   readonly maxEntries?: number;
+  readonly maxBytes?: number;
   readonly maxTokens?: number;
   readonly retentionMs?: number;
   readonly now?: () => number;
@@ -20,6 +22,7 @@ export interface MemoryLogOptions {
  */
 export class MemoryLog implements Log, Bus {
   readonly #maxEntries: number;
+  readonly #maxBytes: number;
   readonly #maxTokens: number;
   readonly #retentionMs: number;
   readonly #now: () => number;
@@ -29,11 +32,13 @@ export class MemoryLog implements Log, Bus {
   readonly #fences = new Map<string, FencePosition>();
   readonly #listeners: BusListener[] = [];
   #n = 0;
+  #bytes = 0;
 
   readonly hearing = true;
 
   constructor(options: MemoryLogOptions = {}) {
     this.#maxEntries = options.maxEntries ?? 10_000;
+    this.#maxBytes = options.maxBytes ?? 128 * 1024 * 1024;
     this.#maxTokens = options.maxTokens ?? 100_000;
     this.#retentionMs = options.retentionMs ?? 3_600_000;
     this.#now = options.now ?? Date.now;
@@ -41,6 +46,8 @@ export class MemoryLog implements Log, Bus {
   }
 
   async append(requests: readonly AppendRequest[]): Promise<AppendResult[]> {
+    // Before anything is numbered: a refusal must not leave a hole.
+    this.#makeRoom(requests);
     const first = this.#n + 1;
     const fresh: LogEntry[] = [];
     let shared: { source: string; position: FencePosition } | undefined;
@@ -49,19 +56,23 @@ export class MemoryLog implements Log, Bus {
       if (known !== undefined) return known;
       const { fence } = request;
       if (fence !== undefined) {
-        const continues = shared !== undefined && shared.source === fence.source && compare(shared.position, fence.position) === 0;
+        const continues =
+          shared !== undefined && shared.source === fence.source && compare(shared.position, fence.position) === 0;
         const last = this.#fences.get(fence.source);
         if (!continues && last !== undefined && compare(fence.position, last) <= 0) return { outcome: "fenced" };
         this.#fences.set(fence.source, fence.position);
-        shared = fence;
       }
+      shared = fence;
       const entry = this.#entry(request.draft);
       fresh.push(entry);
       if (request.token !== undefined) this.#remember(request.token, entry.id);
       return { outcome: "appended", id: entry.id };
     });
     if (fresh.length > 0) {
-      this.#entries.push(...fresh);
+      for (const entry of fresh) {
+        this.#entries.push(entry);
+        this.#bytes += entryBytes(entry);
+      }
       this.#trim();
       queueMicrotask(() => {
         for (const listener of this.#listeners) listener.broadcast({ epoch: this.#epoch, first, entries: fresh });
@@ -101,30 +112,41 @@ export class MemoryLog implements Log, Bus {
       this.#tokens.delete(token.key);
       return undefined;
     }
-    return stored.fingerprint === token.fingerprint ? { outcome: "repeated", id: stored.id } : { outcome: "token-reused" };
+    return stored.fingerprint === token.fingerprint
+      ? { outcome: "repeated", id: stored.id }
+      : { outcome: "token-reused" };
   }
 
   #remember(token: NonNullable<AppendRequest["token"]>, id: string): void {
     const expiresMs = this.#now() + token.ttlS * 1000;
-    if (this.#tokens.size >= this.#maxTokens) this.#dropExpiredTokens();
     this.#tokens.set(token.key, { fingerprint: token.fingerprint, id, expiresMs });
   }
 
   /** Refuses rather than forgets a promise: dropping a live token would let its retry publish twice. */
-  #dropExpiredTokens(): void {
+  #makeRoom(requests: readonly AppendRequest[]): void {
+    const wanted = requests.reduce(
+      (sum, { token }) => sum + (token === undefined || this.#tokens.has(token.key) ? 0 : 1),
+      0,
+    );
+    if (wanted === 0 || this.#tokens.size + wanted <= this.#maxTokens) return;
     const now = this.#now();
     for (const [key, token] of this.#tokens) if (token.expiresMs <= now) this.#tokens.delete(key);
-    if (this.#tokens.size >= this.#maxTokens) {
+    if (this.#tokens.size + wanted > this.#maxTokens) {
       throw new CarillonError("BUS_UNAVAILABLE", "too many idempotency keys are remembered", { retryAfterS: 60 });
     }
   }
 
   #trim(): void {
     const oldestMs = this.#now() - this.#retentionMs;
-    let drop = Math.max(this.#entries.length - this.#maxEntries, 0);
-    while (drop < this.#entries.length && this.#entries[drop]!.timestampMs < oldestMs) drop++;
-    // In steps, so that trimming costs nothing per entry.
-    if (drop > 0 && (drop >= 256 || drop === this.#entries.length - this.#maxEntries)) this.#entries.splice(0, drop);
+    let drop = 0;
+    let kept = this.#entries.length;
+    for (; drop < this.#entries.length; drop++, kept--) {
+      const oldest = this.#entries[drop]!;
+      const within = kept <= this.#maxEntries && (this.#bytes <= this.#maxBytes || kept === 1);
+      if (within && oldest.timestampMs >= oldestMs) break;
+      this.#bytes -= entryBytes(oldest);
+    }
+    if (drop > 0) this.#entries.splice(0, drop);
   }
 }
 

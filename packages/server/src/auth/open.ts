@@ -2,17 +2,18 @@ import { CarillonError, isPrincipalId, parsePrincipalId } from "@carillon/protoc
 import type { Authenticator, Credentials, Policy, Principal } from "./principal.ts";
 
 const MAX_ROLES = 100;
+const everything = { channels: () => true, publish: () => true, rooms: () => true };
 
 /** `AUTH=off`: the handshake is believed. */
 export const openAuthenticator: Authenticator = {
   async authenticate({ auth }: Credentials): Promise<Principal> {
-    return {
-      user: optionalId(auth.user),
-      roles: roles(auth.roles),
-      tenant: optionalId(auth.tenant),
-    };
+    return openPrincipal(optionalId(auth.user), roles(auth.roles), optionalId(auth.tenant));
   },
 };
+
+export function openPrincipal(user: string | undefined, roles: readonly string[] = [], tenant?: string | undefined): Principal {
+  return { user, roles, tenant, sid: undefined, kind: "open", grants: everything, expiresMs: undefined, issuedMs: 0 };
+}
 
 /** `AUTH=off`: everybody may do everything. */
 export const openPolicy: Policy = {
@@ -20,6 +21,7 @@ export const openPolicy: Policy = {
   mayHear: () => true,
   mayJoin: () => true,
   mayPublish: () => true,
+  mayOperate: () => true,
 };
 
 function optionalId(value: unknown): string | undefined {

@@ -1,11 +1,27 @@
 import type { ChannelName, RoomName } from "@carillon/protocol";
 
-/** Who a connection belongs to, as its credentials said. */
+/** Who a connection or a call belongs to, and what their credentials grant. */
 export interface Principal {
   /** The user's id; `undefined` for an anonymous connection, which only `AUTH=off` knows. */
   readonly user: string | undefined;
   readonly roles: readonly string[];
   readonly tenant: string | undefined;
+  /** The session that the token belongs to, by which it can be revoked alone. */
+  readonly sid: string | undefined;
+  /** `open`: nobody checks, `AUTH=off`. */
+  readonly kind: "open" | "user";
+  readonly grants: Grants;
+  /** When the credentials end, in milliseconds since 1970; `undefined` for never, which only `AUTH=off` knows. */
+  readonly expiresMs: number | undefined;
+  /** When they were issued; 0 where they do not say, which counts as before any revocation. */
+  readonly issuedMs: number;
+}
+
+/** What a name must match; a claim that is absent grants nothing. */
+export interface Grants {
+  readonly channels: (channel: ChannelName) => boolean;
+  readonly publish: (channel: ChannelName) => boolean;
+  readonly rooms: (room: RoomName) => boolean;
 }
 
 /** What a client presents when it connects. */
@@ -26,4 +42,5 @@ export interface Policy {
   mayHear(principal: Principal, channel: ChannelName): boolean;
   mayJoin(principal: Principal, channel: ChannelName, room: RoomName): boolean;
   mayPublish(principal: Principal, channel: ChannelName): boolean;
+  mayOperate(principal: Principal): boolean;
 }

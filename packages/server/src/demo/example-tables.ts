@@ -19,7 +19,10 @@ export class ExampleTables implements Examples {
 
   insertOrder(): Promise<Record<string, unknown>> {
     const cents = 500 + Math.floor(Math.random() * 9500);
-    return this.#insert("INSERT INTO orders (customer, total_cents, status) VALUES ($1, $2, 'new') RETURNING *", ["Ada", cents]);
+    return this.#insert("INSERT INTO orders (customer, total_cents, status) VALUES ($1, $2, 'new') RETURNING *", [
+      "Ada",
+      cents,
+    ]);
   }
 
   insertChatMessage(text: string): Promise<Record<string, unknown>> {
@@ -33,7 +36,10 @@ export class ExampleTables implements Examples {
     } catch (error) {
       const code = (error as { code?: unknown }).code;
       if (typeof code === "string" && MISSING.has(code)) {
-        throw new CarillonError("NOT_CONFIGURED", "the example tables are not in this database; infra/postgres has them, and npm start makes them");
+        throw new CarillonError(
+          "NOT_CONFIGURED",
+          "the example tables are not in this database; infra/postgres has them, and npm start makes them",
+        );
       }
       throw error;
     }

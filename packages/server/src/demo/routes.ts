@@ -37,7 +37,11 @@ export function demoRoutes(deps: Deps): FastifyPluginAsyncZod {
       const content = readFileSync(file);
       app.get(url, { onRequest, schema: hidden }, async (_request, reply) => {
         return reply
-          .headers({ "content-type": type, "cache-control": "no-cache", "content-security-policy": policy(gatewayPort(deps)) })
+          .headers({
+            "content-type": type,
+            "cache-control": "no-cache",
+            "content-security-policy": policy(gatewayPort(deps)),
+          })
           .send(content);
       });
     }
@@ -59,10 +63,14 @@ function buttons(app: Parameters<FastifyPluginAsyncZod>[0], deps: Deps, examples
   const onRequest = authenticated(deps.auth);
   const tags = ["Demo"];
 
-  app.post("/demo/orders", { onRequest, schema: { tags, summary: "Insert a row into the example table orders" } }, async (request, reply) => {
-    demand(request.caller, "publish", "orders");
-    return reply.code(201).send(await tables(examples).insertOrder());
-  });
+  app.post(
+    "/demo/orders",
+    { onRequest, schema: { tags, summary: "Insert a row into the example table orders" } },
+    async (request, reply) => {
+      demand(request.caller, "publish", "orders");
+      return reply.code(201).send(await tables(examples).insertOrder());
+    },
+  );
 
   app.post(
     "/demo/chat-messages",
@@ -73,12 +81,16 @@ function buttons(app: Parameters<FastifyPluginAsyncZod>[0], deps: Deps, examples
     },
   );
 
-  app.post("/demo/trips/approve", { onRequest, schema: { tags, summary: "Refresh /trips with TRIP_APPROVED" } }, async (request, reply) => {
-    const [channel = "trips"] = shownNamespaces(deps.settings.namespaces);
-    demand(request.caller, "refresh", channel);
-    const id = await deps.publisher.publish({ channel, scope: "TRIP_APPROVED" }, { ingress: "rest" });
-    return reply.code(202).send({ id, channel });
-  });
+  app.post(
+    "/demo/trips/approve",
+    { onRequest, schema: { tags, summary: "Refresh /trips with TRIP_APPROVED" } },
+    async (request, reply) => {
+      const [channel = "trips"] = shownNamespaces(deps.settings.namespaces);
+      demand(request.caller, "refresh", channel);
+      const id = await deps.publisher.publish({ channel, scope: "TRIP_APPROVED" }, { ingress: "rest" });
+      return reply.code(202).send({ id, channel });
+    },
+  );
 }
 
 /** `trips` first, since the button refreshes it; otherwise what there is. */
@@ -88,7 +100,8 @@ function shownNamespaces(namespaces: readonly string[]): string[] {
 }
 
 function tables(examples: Examples | undefined): Examples {
-  if (examples === undefined) throw new CarillonError("NOT_CONFIGURED", "this node has no DATABASE_URL, so there is no table to write to");
+  if (examples === undefined)
+    throw new CarillonError("NOT_CONFIGURED", "this node has no DATABASE_URL, so there is no table to write to");
   return examples;
 }
 
@@ -97,6 +110,7 @@ function gatewayPort(deps: Deps): number | undefined {
 }
 
 function policy(wsPort: number | undefined): string {
-  const gateway = wsPort === undefined ? "" : ` http://*:${wsPort} https://*:${wsPort} ws://*:${wsPort} wss://*:${wsPort}`;
+  const gateway =
+    wsPort === undefined ? "" : ` http://*:${wsPort} https://*:${wsPort} ws://*:${wsPort} wss://*:${wsPort}`;
   return `default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'${gateway}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 }

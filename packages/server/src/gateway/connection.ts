@@ -9,64 +9,61 @@ import { comparePositions, type Position } from "@carillon/protocol";
 import type { Socket } from "socket.io";
 import type { Principal } from "../auth/principal.ts";
 import type { Frame, FrameStyle } from "./frames.ts";
+import type { Transport } from "./transport.ts";
 
 export type ConnectionState = "joining" | "live" | "behind" | "closed";
-
-/** What of Engine.IO's connection is used to see whether the client reads. */
-export interface EngineConnection {
-  readonly readyState: string;
-  readonly transport: { readonly writable: boolean; readonly name: string };
-  readonly writeBuffer: readonly unknown[];
-  write(data: string, options: object): void;
-  close(discard?: boolean): void;
-}
-
-/** Bytes written since the transport was last able to send, for all connections on it. */
-export interface Outbound {
-  unsentBytes: number;
-}
 
 export interface ConnectionOptions {
   readonly socket: Socket;
   readonly principal: Principal;
   readonly style: FrameStyle;
-  readonly outbound: Outbound;
+  readonly transport: Transport;
+}
+
+export interface Subscription {
+  readonly release: () => void;
+  /** False until the ack: nothing of the channel is delivered before, by whatever path, since a replay would deliver it again. */
+  active: boolean;
+  /** What a repeated `subscribe` answers: whether the client has everything since what it named, or since before it came back. */
+  recovered: boolean;
 }
 
 export class Connection {
   readonly socket: Socket;
   readonly style: FrameStyle;
-  readonly outbound: Outbound;
+  readonly transport: Transport;
   readonly principal: Principal;
-  /** Subscribed channels, each with what lets go of its interest. Empty on a refresh namespace, which has its own channel. */
-  readonly channels = new Map<string, () => void>();
+  /** Subscribed channels. Empty on a refresh namespace, which has its own channel. */
+  readonly channels = new Map<string, Subscription>();
   /** Entity rooms by channel. */
   readonly rooms = new Map<string, Set<string>>();
-  /** Channels replayed by `since`, with the connection's position then. */
+  /** Channels replayed by `since`, with the last id that an event of the replay may have carried. */
   readonly replays = new Map<string, Position>();
   state: ConnectionState = "joining";
-  /** Resolved once the connection is whole for the first time, or closed. */
+  /** Resolved once the connection is live or closed; another promise whenever it fell behind. Never rejects. */
   whole: Promise<void> = Promise.resolve();
   #position: Position = { epoch: 0, n: 0 };
+  #told: Position | undefined;
 
-  constructor({ socket, principal, style, outbound }: ConnectionOptions) {
+  constructor({ socket, principal, style, transport }: ConnectionOptions) {
     this.socket = socket;
     this.principal = principal;
     this.style = style;
-    this.outbound = outbound;
+    this.transport = transport;
   }
 
   get position(): Position {
     return this.#position;
   }
 
-  get engine(): EngineConnection {
-    return this.socket.conn as unknown as EngineConnection;
+  /** The id that the last written event left the client with. */
+  get told(): Position | undefined {
+    return this.#told;
   }
 
   /** The channel of a refresh namespace, or whether this one was subscribed to. */
   listensTo(channel: string): boolean {
-    return this.style.ownChannel === undefined ? this.channels.has(channel) : this.style.ownChannel === channel;
+    return this.style.ownChannel === undefined ? this.channels.get(channel)?.active === true : this.style.ownChannel === channel;
   }
 
   isIn(channel: string, room: string): boolean {
@@ -77,6 +74,16 @@ export class Connection {
     let count = 0;
     for (const rooms of this.rooms.values()) count += rooms.size;
     return count;
+  }
+
+  addRoom(channel: string, room: string): void {
+    this.rooms.set(channel, (this.rooms.get(channel) ?? new Set()).add(room));
+  }
+
+  removeRoom(channel: string, room: string): void {
+    const rooms = this.rooms.get(channel);
+    rooms?.delete(room);
+    if (rooms?.size === 0) this.rooms.delete(channel);
   }
 
   /** Whether an entry at `position` is still to be written here. */
@@ -92,21 +99,12 @@ export class Connection {
   /** Writes an event that moves the client's position. */
   advance(frame: Frame, position: Position): void {
     this.#position = position;
-    this.write(frame);
+    this.write(frame, position);
   }
 
-  write(frame: Frame): void {
-    const { engine, outbound } = this;
-    if (engine.transport.writable) outbound.unsentBytes = 0;
-    for (const packet of frame) {
-      outbound.unsentBytes += packet.text.length;
-      engine.write(packet.text, packet.options);
-    }
-    if (engine.transport.writable) outbound.unsentBytes = 0;
-  }
-
-  /** Whether everything written has left this process. */
-  get drained(): boolean {
-    return this.engine.transport.writable && this.engine.writeBuffer.length === 0;
+  /** Writes an event that carries `id`, which MUST be no id that is still to be written. */
+  write(frame: Frame, id: Position): void {
+    this.#told = id;
+    for (const packet of frame) this.transport.engine.write(packet.text, packet.options);
   }
 }

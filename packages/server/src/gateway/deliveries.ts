@@ -1,7 +1,6 @@
 /**
- * Writes broadcasts to connections in log order, a slice of a large audience at a time, so that heartbeats and other work get
- * their turn in between. Who hears a publication is decided when it is handed in; a connection that joins later catches up to
- * the same point by itself.
+ * Writes broadcasts to connections in log order, a slice at a time, so that heartbeats and other work get their turn in between.
+ * Who hears a publication is decided when it is handed in; a connection that joins later catches up to the same point by itself.
  */
 import type { Position } from "@carillon/protocol";
 import type { Connection } from "./connection.ts";
@@ -17,8 +16,10 @@ export interface Delivery {
 export interface DeliveriesOptions {
   /** Connections written before the event loop gets its turn. */
   readonly sliceSize: number;
+  /** Writes that may wait; beyond them connections leave the live path and catch up, merged, when there is time. */
+  readonly maxWaiting?: number;
   readonly highWaterMarkBytes: number;
-  /** The connection does not read fast enough: it was not written to and must catch up later. */
+  /** The connection was not written to and must catch up later. */
   readonly onSlow: (connection: Connection) => void;
   readonly onWritten: (count: number) => void;
 }
@@ -28,67 +29,83 @@ interface Job extends Delivery {
   next: number;
 }
 
+const MAX_WAITING = 1_000_000;
+
 export class Deliveries {
   readonly #options: DeliveriesOptions;
-  readonly #jobs: Job[] = [];
+  #jobs: Job[] = [];
+  /** Index of the first job that isn't done; what is before it is cut off in steps. */
+  #first = 0;
+  #waiting = 0;
+  /** Connections that may still be written in this turn of the event loop. */
+  #budget: number;
   #scheduled = false;
 
   constructor(options: DeliveriesOptions) {
     this.#options = options;
+    this.#budget = options.sliceSize;
   }
 
-  get queued(): number {
-    return this.#jobs.length;
+  /** Writes that wait for their turn. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** Everything before this position is written to whom it was for; `undefined` when everything is. */
+  get oldestWaiting(): Position | undefined {
+    return this.#jobs[this.#first]?.position;
   }
 
   push(delivery: Delivery): void {
-    if (delivery.targets.length === 0) return;
-    const job: Job = { ...delivery, frames: new Map(), next: 0 };
-    if (this.#jobs.length === 0 && delivery.targets.length <= this.#options.sliceSize) {
-      this.#write(job, this.#options.sliceSize);
+    const { targets } = delivery;
+    if (targets.length === 0) return;
+    if (this.#waiting + targets.length > (this.#options.maxWaiting ?? MAX_WAITING)) {
+      // Not even the frames are made: this node can't keep up, and what waits is merged when it can.
+      for (const connection of targets) if (connection.state === "live") this.#options.onSlow(connection);
       return;
     }
-    this.#jobs.push(job);
-    this.#schedule();
+    this.#jobs.push({ ...delivery, frames: new Map(), next: 0 });
+    this.#waiting += targets.length;
+    this.#work();
   }
 
-  #schedule(): void {
+  /** As much as this turn of the event loop has left. */
+  #work(): void {
+    while (this.#budget > 0 && this.#first < this.#jobs.length) {
+      const job = this.#jobs[this.#first]!;
+      this.#write(job);
+      if (job.next === job.targets.length) this.#first++;
+    }
+    if (this.#first >= 256 || this.#first === this.#jobs.length) {
+      this.#jobs = this.#jobs.slice(this.#first);
+      this.#first = 0;
+    }
     if (this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      this.#slice();
-      if (this.#jobs.length > 0) this.#schedule();
+      this.#budget = this.#options.sliceSize;
+      if (this.#jobs.length > this.#first) this.#work();
     });
   }
 
-  #slice(): void {
-    let budget = this.#options.sliceSize;
-    let done = 0;
-    while (budget > 0 && done < this.#jobs.length) {
-      const job = this.#jobs[done]!;
-      budget -= this.#write(job, budget);
-      if (job.next === job.targets.length) done++;
-    }
-    this.#jobs.splice(0, done);
-  }
-
-  #write(job: Job, budget: number): number {
-    const end = Math.min(job.targets.length, job.next + budget);
-    const began = job.next;
+  #write(job: Job): void {
+    const end = Math.min(job.targets.length, job.next + this.#budget);
+    const visited = end - job.next;
     let written = 0;
     for (; job.next < end; job.next++) {
       const connection = job.targets[job.next]!;
       if (connection.state !== "live" || !connection.awaits(job.position)) continue;
-      if (connection.outbound.unsentBytes > this.#options.highWaterMarkBytes) {
+      if (connection.transport.unsentBytes > this.#options.highWaterMarkBytes) {
         this.#options.onSlow(connection);
         continue;
       }
       connection.advance(frameFor(job, connection.style), job.position);
       written++;
     }
+    this.#budget -= visited;
+    this.#waiting -= visited;
     this.#options.onWritten(written);
-    return end - began;
   }
 }
 

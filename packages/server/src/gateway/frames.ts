@@ -2,8 +2,8 @@
  * What a log entry looks like on the wire, as Socket.IO packets that are ready to be written. A broadcast is encoded once for
  * each namespace and form of event, not once for each connection; payload text is spliced in as the publisher sent it.
  */
-import { EVENT, formatId, isGap, type LogEntry, type Position, type Publication, type PublicationId, SCOPE_ALL } from "@carillon/protocol";
-import { Sender } from "ws";
+import { EVENT, isGap, type LogEntry, type Publication, type PublicationId, SCOPE_ALL } from "@carillon/protocol";
+import * as ws from "ws";
 
 /** `args`: the id trails each event. `event`: one argument, the id follows as event `offset`. */
 export type IdForm = "args" | "event";
@@ -19,7 +19,13 @@ export interface Packet {
   /** The Socket.IO packet as text. */
   readonly text: string;
   /** Options for Engine.IO's `write`; `wsPreEncodedFrame` saves it the framing. */
-  readonly options: { readonly preEncoded: true; readonly compress: false; readonly wsPreEncodedFrame: readonly Buffer[] };
+  readonly options: {
+    readonly preEncoded: true;
+    readonly compress: false;
+    readonly wsPreEncodedFrame: readonly Buffer[];
+    /** For the account of what was not sent yet. */
+    readonly bytes: number;
+  };
 }
 
 export type Frame = readonly Packet[];
@@ -28,13 +34,14 @@ export type Frame = readonly Packet[];
 interface FrameBuilder {
   frame(data: Buffer, options: { fin: boolean; rsv1: boolean; opcode: number; mask: boolean; readOnly: boolean }): Buffer[];
 }
-const { frame } = Sender as unknown as FrameBuilder;
+const { frame } = (ws as unknown as { Sender: FrameBuilder }).Sender;
 const TEXT_FRAME = { fin: true, rsv1: false, opcode: 1, mask: false, readOnly: false };
 
 export function packet(namespace: string, json: string): Packet {
   const text = namespace === "/" ? `2${json}` : `2${namespace},${json}`;
   // 4 is Engine.IO's "message".
-  return { text, options: { preEncoded: true, compress: false, wsPreEncodedFrame: frame(Buffer.from(`4${text}`), TEXT_FRAME) } };
+  const data = Buffer.from(`4${text}`);
+  return { text, options: { preEncoded: true, compress: false, wsPreEncodedFrame: frame(data, TEXT_FRAME), bytes: data.length } };
 }
 
 /** An event whose id is a position that the client stores. */
@@ -52,19 +59,19 @@ export interface EntryFrameOptions {
 }
 
 export function entryFrame(style: FrameStyle, entry: LogEntry, options: EntryFrameOptions = {}): Frame {
-  if (isGap(entry)) return gapFrame(style, entry.gap.channels, entry.id);
+  if (isGap(entry)) return gapFrame(style, entry.gap.channels, options.trailingId ?? entry.id, options.spreadMs);
   const event = entry.scope === undefined ? EVENT.notification : EVENT.refresh;
   return eventFrame(style, event, argumentOf(style, entry, options), options.trailingId ?? entry.id);
 }
 
 /** "These channels cannot be repaired up to there": on a refresh namespace everything there may have changed. */
-export function gapFrame(style: FrameStyle, channels: readonly string[] | undefined, id: PublicationId): Frame {
-  if (style.ownChannel !== undefined) return eventFrame(style, EVENT.refresh, `{"type":"REFRESH","scope":"${SCOPE_ALL}"}`, id);
+export function gapFrame(style: FrameStyle, channels: readonly string[] | undefined, id: PublicationId, spreadMs?: number): Frame {
+  if (style.ownChannel !== undefined) return eventFrame(style, EVENT.refresh, `{"type":"REFRESH","scope":"${SCOPE_ALL}"${spread(spreadMs)}}`, id);
   return eventFrame(style, EVENT.gap, channels === undefined ? "{}" : JSON.stringify({ channels }), id);
 }
 
-export function gapFrameAt(style: FrameStyle, position: Position, channels?: readonly string[]): Frame {
-  return gapFrame(style, channels, formatId(position));
+function spread(spreadMs: number | undefined): string {
+  return spreadMs === undefined ? "" : `,"spreadMs":${spreadMs}`;
 }
 
 function argumentOf(style: FrameStyle, publication: Publication, { spreadMs, trailingId }: EntryFrameOptions): string {
@@ -72,8 +79,7 @@ function argumentOf(style: FrameStyle, publication: Publication, { spreadMs, tra
   if (publication.scope !== undefined) {
     const channel = publication.channel === style.ownChannel ? "" : `,"channel":"${publication.channel}"`;
     const payload = publication.payload === undefined ? "" : `,"payload":${publication.payload}`;
-    const spread = spreadMs === undefined ? "" : `,"spreadMs":${spreadMs}`;
-    return `{"type":"REFRESH","scope":"${publication.scope}"${channel}${payload}${spread}${id}}`;
+    return `{"type":"REFRESH","scope":"${publication.scope}"${channel}${payload}${spread(spreadMs)}${id}}`;
   }
   const body = publication.truncated === undefined ? `"payload":${publication.payload ?? "null"}` : `"truncated":${publication.truncated}`;
   const from = publication.from === undefined ? "" : `,"from":${JSON.stringify(publication.from)}`;

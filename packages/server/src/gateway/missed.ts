@@ -2,6 +2,12 @@ import { isGap, type LogEntry, type Position, parseId } from "@carillon/protocol
 import { hears } from "./audience.ts";
 import type { Connection } from "./connection.ts";
 
+/** What all connections together hold of missed publications just now. */
+export interface Held {
+  bytes: number;
+  readonly maxBytes: number;
+}
+
 /**
  * Collects what one connection missed, in order and only what it may hear now. Refreshes without payload are merged per channel
  * and scope, and gaps per channel: the latest stands for all of them.
@@ -9,22 +15,33 @@ import type { Connection } from "./connection.ts";
 export class Missed {
   readonly #connection: Connection;
   readonly #maxBytes: number;
+  readonly #held: Held;
   readonly #entries = new Map<string, LogEntry>();
   #bytes = 0;
+  #tooMuch = false;
+  #hasGap = false;
 
-  constructor(connection: Connection, maxBytes: number) {
+  constructor(connection: Connection, maxBytes: number, held: Held) {
     this.#connection = connection;
     this.#maxBytes = maxBytes;
+    this.#held = held;
   }
 
   readonly visit = (entries: readonly LogEntry[]): void => {
-    if (this.tooMuch) return;
-    for (const entry of entries) if (hears(this.#connection, entry)) this.#add(entry);
+    for (const entry of entries) {
+      if (this.#tooMuch) return;
+      if (hears(this.#connection, entry)) this.#add(entry);
+    }
   };
 
-  /** More than may be held for one connection: it is told a gap instead. */
+  /** More than may be held for one connection, or for all together: it is told a gap instead. */
   get tooMuch(): boolean {
-    return this.#bytes > this.#maxBytes;
+    return this.#tooMuch;
+  }
+
+  /** Whether one of the entries says that something is missing. */
+  get hasGap(): boolean {
+    return this.#hasGap;
   }
 
   /** In id order, each with its position. */
@@ -32,20 +49,37 @@ export class Missed {
     for (const entry of this.#entries.values()) yield [entry, parseId(entry.id)!];
   }
 
-  get size(): number {
-    return this.#entries.size;
+  /** MUST be called when it is done with. */
+  release(): void {
+    this.#entries.clear();
+    this.#held.bytes -= this.#bytes;
+    this.#bytes = 0;
   }
 
   #add(entry: LogEntry): void {
     const key = mergeKey(entry);
+    this.#hasGap ||= isGap(entry);
     // Deleted first, so that the latest stands where it belongs in the order.
-    if (!this.#entries.delete(key)) this.#bytes += 256 + (isGap(entry) ? 0 : 2 * ((entry.payload?.length ?? 0) + (entry.truncated?.length ?? 0)));
+    if (!this.#entries.delete(key)) {
+      const bytes = sizeOf(entry);
+      this.#bytes += bytes;
+      this.#held.bytes += bytes;
+    }
     this.#entries.set(key, entry);
+    if (this.#bytes <= this.#maxBytes && this.#held.bytes <= this.#held.maxBytes) return;
+    this.#tooMuch = true;
+    this.release();
   }
 }
 
+/** An estimate: text at two bytes a character, and the objects around it. */
+export function sizeOf(entry: LogEntry): number {
+  return 256 + (isGap(entry) ? 0 : 2 * ((entry.payload?.length ?? 0) + (entry.truncated?.length ?? 0)));
+}
+
+/** Names can't have a blank, so that no two kinds of key are equal. */
 function mergeKey(entry: LogEntry): string {
   if (isGap(entry)) return `gap ${entry.gap.channels?.join(" ") ?? ""}`;
-  if (entry.scope !== undefined && entry.payload === undefined) return `refresh ${entry.channel} ${entry.scope}`;
+  if (entry.scope !== undefined && entry.payload === undefined && entry.truncated === undefined) return `refresh ${entry.channel} ${entry.scope}`;
   return entry.id;
 }

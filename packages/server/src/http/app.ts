@@ -1,7 +1,7 @@
 /** The HTTP side of a node. Sockets are the gateway's, which attaches to the same server. */
 import { readFileSync } from "node:fs";
-import cors from "@fastify/cors";
 import { CarillonError } from "@carillon/protocol";
+import cors from "@fastify/cors";
 import { type FastifyInstance, fastify, LogController } from "fastify";
 import { demoRoutes } from "../demo/routes.ts";
 import type { TrustProxy } from "../settings/load.ts";
@@ -61,7 +61,9 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
 }
 
 /** `/metrics` alone, for `METRICS_PORT`. */
-export function buildMetricsHttp(deps: Pick<HttpDeps, "logger" | "meter" | "health"> & Required<Pick<HttpDeps, "metrics">>): FastifyInstance {
+export function buildMetricsHttp(
+  deps: Pick<HttpDeps, "logger" | "meter" | "health"> & Required<Pick<HttpDeps, "metrics">>,
+): FastifyInstance {
   const { app } = bareApp({ ...deps, settings: { trustProxy: false } });
   metricsRoute(app.withTypeProvider(), deps.metrics, []);
   return app;
@@ -107,7 +109,10 @@ function bareApp(deps: BareDeps): { app: FastifyInstance; failures: Failures } {
   app.addHook("onResponse", async (request, reply) => {
     const { method, id: requestId, ip } = request;
     const ms = Math.round(reply.elapsedTime * 10) / 10;
-    deps.logger.debug({ requestId, method, route: request.routeOptions.url, status: reply.statusCode, ms, ip }, "request");
+    deps.logger.debug(
+      { requestId, method, route: request.routeOptions.url, status: reply.statusCode, ms, ip },
+      "request",
+    );
   });
   return { app, failures };
 }

@@ -5,7 +5,7 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 /** For whitespace and the members around a payload. */
 const MARGIN_BYTES = 16_384;
 const AUDIENCE_BYTES = 2_097_152;
-export const BATCH_BYTES = 8_388_608;
+export const BATCH_BYTES = 4_194_304;
 
 export interface BodyLimits {
   /** A payload alone. Pretty-printed JSON is up to four times as long as the compact text that the setting counts. */
@@ -43,7 +43,10 @@ function parseBody(request: FastifyRequest, body: Buffer): unknown {
   }
   const encoding = request.headers["content-encoding"];
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
-    throw new CarillonError("UNSUPPORTED_MEDIA_TYPE", "send Content-Type: application/json without a Content-Encoding header");
+    throw new CarillonError(
+      "UNSUPPORTED_MEDIA_TYPE",
+      "send Content-Type: application/json without a Content-Encoding header",
+    );
   }
   if (body.length === 0) throw empty();
   const text = decode(body);
@@ -51,7 +54,8 @@ function parseBody(request: FastifyRequest, body: Buffer): unknown {
     return parseJson(text);
   } catch (error) {
     if (error instanceof RangeError) throw new CarillonError("INVALID_REQUEST", error.message);
-    if (error instanceof SyntaxError) throw new CarillonError("INVALID_JSON", `the body is not valid JSON${where(error)}`);
+    if (error instanceof SyntaxError)
+      throw new CarillonError("INVALID_JSON", `the body is not valid JSON${where(error)}`);
     throw error;
   }
 }
@@ -72,5 +76,8 @@ function where(error: SyntaxError): string {
 }
 
 function empty(): CarillonError {
-  return new CarillonError("INVALID_JSON", "the body is empty; send JSON with the header Content-Type: application/json");
+  return new CarillonError(
+    "INVALID_JSON",
+    "the body is empty; send JSON with the header Content-Type: application/json",
+  );
 }

@@ -26,5 +26,8 @@ export function operatorsOnly(auth: Authenticator): (request: FastifyRequest) =>
 
 export function demand(caller: Caller, action: Action, channel?: string): void {
   if (caller.may(action, channel)) return;
-  throw new CarillonError("FORBIDDEN", channel === undefined ? `this needs the right to ${action}` : `this needs the right to ${action} on ${channel}`);
+  throw new CarillonError(
+    "FORBIDDEN",
+    channel === undefined ? `this needs the right to ${action}` : `this needs the right to ${action} on ${channel}`,
+  );
 }

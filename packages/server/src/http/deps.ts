@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Meter, Publish } from "@carillon/core";
 import type { ChannelName, Publication, PublicationId } from "@carillon/protocol";
 import type { FastifyBaseLogger } from "fastify";
+import type { Principal } from "../auth/principal.ts";
 import type { NodeState, Readiness } from "../ops/health.ts";
 import type { Exposition } from "../ops/metrics.ts";
 import type { Settings } from "../settings/load.ts";
@@ -15,6 +16,8 @@ export interface Caller {
   readonly name: string;
   /** `open`: nobody checks, `AUTH=off`. */
   readonly kind: "open" | "user" | "key";
+  /** Of a user with a token: for judging publications that are not for everybody. */
+  readonly principal?: Principal;
   /** Without a channel: whether the action is allowed at all. */
   may(action: Action, channel?: ChannelName): boolean;
 }
@@ -72,5 +75,9 @@ export interface HttpDeps {
   /** Absent where `METRICS_PORT` moves them away. */
   readonly metrics?: Exposition;
   /** Present only under `AUTH=off`. `examples` is absent without Postgres. */
-  readonly demo?: { readonly examples?: Examples; /** The gateway's real port when it has its own. */ readonly wsPort?: () => number | undefined };
+  readonly demo?: {
+    readonly examples?: Examples;
+    /** The gateway's real port when it has its own. */
+    readonly wsPort?: () => number | undefined;
+  };
 }

@@ -50,7 +50,10 @@ function payloadText(payload: unknown, rules: DraftRules): JsonText {
   const text = stringifyJson(payload);
   const bytes = Buffer.byteLength(text);
   if (bytes > rules.maxPayloadBytes) {
-    throw new CarillonError("PAYLOAD_TOO_LARGE", `the payload has ${bytes} bytes; at most ${rules.maxPayloadBytes} are allowed`);
+    throw new CarillonError(
+      "PAYLOAD_TOO_LARGE",
+      `the payload has ${bytes} bytes; at most ${rules.maxPayloadBytes} are allowed`,
+    );
   }
   return text;
 }

@@ -31,7 +31,9 @@ export class Failures {
 
   install(app: FastifyInstance): void {
     app.setErrorHandler((error, request, reply) => this.send(error, request, reply));
-    app.setNotFoundHandler((request, reply) => this.send(this.#methods.refusal(request.method, request.url), request, reply));
+    app.setNotFoundHandler((request, reply) =>
+      this.send(this.#methods.refusal(request.method, request.url), request, reply),
+    );
     app.server.on("checkExpectation", (request, response) => {
       const error = new CarillonError("BAD_REQUEST", "the Expect header is not supported");
       response.writeHead(417, problemHeaders(error));
@@ -44,7 +46,10 @@ export class Failures {
     const error = toCarillonError(thrown);
     if (error.code === "INTERNAL") {
       const route = request.routeOptions?.url;
-      this.#logger.error({ err: error.cause ?? thrown, requestId: request.id, method: request.method, route }, "request failed");
+      this.#logger.error(
+        { err: error.cause ?? thrown, requestId: request.id, method: request.method, route },
+        "request failed",
+      );
     }
     if (request.routeOptions?.config?.publishes === true) this.refused(error, request);
     const allow = error.code === "METHOD_NOT_ALLOWED" ? this.#methods.allowed(request.url) : [];
@@ -68,11 +73,20 @@ export class Failures {
       return;
     }
     const known = toCarillonError(thrown);
-    const error = known.code === "INTERNAL" ? new CarillonError("BAD_REQUEST", "the bytes are not an HTTP/1.1 request") : known;
-    this.#limited.warn(`http ${error.code}`, { code: error.code, reason: thrown.code }, "request refused before it was read");
+    const error =
+      known.code === "INTERNAL" ? new CarillonError("BAD_REQUEST", "the bytes are not an HTTP/1.1 request") : known;
+    this.#limited.warn(
+      `http ${error.code}`,
+      { code: error.code, reason: thrown.code },
+      "request refused before it was read",
+    );
     const body = JSON.stringify(problemOf(error, randomUUID()));
     const { status } = ERRORS[error.code];
-    const headers = { ...problemHeaders(error), "content-length": String(Buffer.byteLength(body)), connection: "close" };
+    const headers = {
+      ...problemHeaders(error),
+      "content-length": String(Buffer.byteLength(body)),
+      connection: "close",
+    };
     const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
     socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n${body}`);
   }

@@ -18,7 +18,10 @@ export function tokenOf(request: FastifyRequest, content: unknown): Token | unde
   const header = request.headers["idempotency-key"];
   if (header === undefined) return undefined;
   if (typeof header !== "string" || !KEY.test(header)) {
-    throw new CarillonError("INVALID_REQUEST", "the Idempotency-Key header is 1 to 255 visible ASCII characters, given once");
+    throw new CarillonError(
+      "INVALID_REQUEST",
+      "the Idempotency-Key header is 1 to 255 visible ASCII characters, given once",
+    );
   }
   const { kind, name } = request.caller;
   return {

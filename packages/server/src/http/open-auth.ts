@@ -1,4 +1,4 @@
-import { isPrincipalId, CarillonError } from "@carillon/protocol";
+import { CarillonError, isPrincipalId } from "@carillon/protocol";
 import type { Authenticator, Caller, Credentials } from "./deps.ts";
 
 /** `AUTH=off`: who says `X-Carillon-User` is believed, and everybody may do everything. */
@@ -13,7 +13,10 @@ function userName(header: string | string[]): string {
   // Node reads headers as latin1; ids are UTF-8.
   const name = Buffer.from(String(header), "latin1").toString("utf8");
   if (!isPrincipalId(name) || name.includes("\ufffd")) {
-    throw new CarillonError("INVALID_ID", "the X-Carillon-User header is 1 to 128 bytes of UTF-8 without control characters");
+    throw new CarillonError(
+      "INVALID_ID",
+      "the X-Carillon-User header is 1 to 128 bytes of UTF-8 without control characters",
+    );
   }
   return name;
 }

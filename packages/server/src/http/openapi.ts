@@ -19,7 +19,9 @@ export function describeApi(app: FastifyInstance, version: string): void {
         version,
         description: "Self-hosted realtime fan-out. 202 means: in the log. Numbers in payloads travel digit for digit.",
       },
-      components: { securitySchemes: { bearer: { type: "http", scheme: "bearer", description: "An API key or a user's token" } } },
+      components: {
+        securitySchemes: { bearer: { type: "http", scheme: "bearer", description: "An API key or a user's token" } },
+      },
       security: [{ bearer: [] }, {}],
     },
     transform: jsonSchemaTransform,
@@ -47,7 +49,7 @@ export function serveApiDescription(app: FastifyInstance, auth: Authenticator): 
       routePrefix: "/docs",
       staticCSP: DOCS_CSP,
       // Null switches off the badge that would send the description to a validator on the internet.
-      uiConfig: { validatorUrl: null, docExpansion: "list", deepLinking: true },
+      uiConfig: { validatorUrl: null, layout: "BaseLayout", docExpansion: "list", deepLinking: true },
     });
   });
 }

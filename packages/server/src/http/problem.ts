@@ -31,7 +31,9 @@ export function problemHeaders(error: CarillonError): Record<string, string> {
   return {
     "content-type": PROBLEM_TYPE,
     "cache-control": "no-store",
-    ...((status === 429 || status === 503) && { "retry-after": String(Math.ceil(error.retryAfterS ?? DEFAULT_RETRY_AFTER_S)) }),
+    ...((status === 429 || status === 503) && {
+      "retry-after": String(Math.ceil(error.retryAfterS ?? DEFAULT_RETRY_AFTER_S)),
+    }),
     ...(status === 401 && { "www-authenticate": "Bearer" }),
   };
 }
@@ -39,12 +41,18 @@ export function problemHeaders(error: CarillonError): Record<string, string> {
 /** What Fastify and Node throw, in our words; anything unknown is `INTERNAL`, with the original as its cause for the log. */
 export function toCarillonError(error: unknown): CarillonError {
   if (error instanceof CarillonError) return error;
-  const { code, statusCode } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown; statusCode?: unknown };
+  const { code, statusCode } = (typeof error === "object" && error !== null ? error : {}) as {
+    code?: unknown;
+    statusCode?: unknown;
+  };
   switch (code) {
     case "FST_ERR_CTP_BODY_TOO_LARGE":
       return new CarillonError("PAYLOAD_TOO_LARGE", "the body is larger than this call takes");
     case "FST_ERR_CTP_INVALID_MEDIA_TYPE":
-      return new CarillonError("UNSUPPORTED_MEDIA_TYPE", "send the body with the header Content-Type: application/json");
+      return new CarillonError(
+        "UNSUPPORTED_MEDIA_TYPE",
+        "send the body with the header Content-Type: application/json",
+      );
     case "FST_ERR_CTP_INVALID_CONTENT_LENGTH":
       return new CarillonError("BAD_REQUEST", "the body is shorter or longer than the Content-Length header says");
     case "FST_ERR_BAD_URL":

@@ -2,16 +2,24 @@
 import { CHANNEL_PATTERN, channelSchema, ERRORS, type ErrorCode, MAX_HISTORY } from "@carillon/protocol";
 import { z } from "zod";
 
-const id = z.string().meta({ description: "Place in the log: opaque, ordered across all channels", examples: ["1764000000000-42"] });
+const id = z
+  .string()
+  .meta({ description: "Place in the log: opaque, ordered across all channels", examples: ["1764000000000-42"] });
 
 export const channelParams = z.object({ channel: channelSchema });
 export const namespaceParams = z.object({
-  namespace: channelSchema.meta({ type: "string", pattern: CHANNEL_PATTERN, description: "A refresh namespace", examples: ["trips"] }),
+  namespace: channelSchema.meta({
+    type: "string",
+    pattern: CHANNEL_PATTERN,
+    description: "A refresh namespace",
+    examples: ["trips"],
+  }),
 });
 
 export const idempotencyHeaders = z.object({
   "idempotency-key": z.string().optional().meta({
-    description: "1 to 255 visible ASCII characters. The same key within 24 h gives the same answer and never a second publication.",
+    description:
+      "1 to 255 visible ASCII characters. The same key within 24 h gives the same answer and never a second publication.",
   }),
 });
 
@@ -22,11 +30,17 @@ export const accepted = z
 const itemError = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 export const batchAccepted = z.object({ results: z.array(z.union([z.object({ id }), itemError])) }).meta({
   description: "In order of the request; an item that was refused has its error in its place",
-  examples: [{ results: [{ id: "1764000000000-43" }, { error: { code: "INVALID_SCOPE", message: "a scope is text" } }] }],
+  examples: [
+    { results: [{ id: "1764000000000-43" }, { error: { code: "INVALID_SCOPE", message: "a scope is text" } }] },
+  ],
 });
 
 export const historyQuery = z.object({
-  since: z.string().max(128).optional().meta({ description: "An id; only what came after it", examples: ["1764000000000-41"] }),
+  since: z
+    .string()
+    .max(128)
+    .optional()
+    .meta({ description: "An id; only what came after it", examples: ["1764000000000-41"] }),
   limit: z
     .string()
     .regex(/^\d{1,6}$/, "a whole number")
@@ -56,7 +70,9 @@ export const history = z
   .meta({
     examples: [
       {
-        publications: [{ id: "1764000000000-42", channel: "orders", payload: { id: 7 }, timestamp: "2026-01-01T12:00:00.000Z" }],
+        publications: [
+          { id: "1764000000000-42", channel: "orders", payload: { id: 7 }, timestamp: "2026-01-01T12:00:00.000Z" },
+        ],
         id: "1764000000000-42",
         gap: false,
       },
@@ -64,9 +80,14 @@ export const history = z
   });
 
 const check = z.object({ status: z.enum(["ok", "degraded", "down"]), reason: z.string().optional() });
-export const ready = z
-  .object({ status: z.enum(["ok", "degraded"]), checks: z.record(z.string(), check) })
-  .meta({ examples: [{ status: "degraded", checks: { bus: { status: "ok" }, postgres: { status: "degraded", reason: "reconnecting" } } }] });
+export const ready = z.object({ status: z.enum(["ok", "degraded"]), checks: z.record(z.string(), check) }).meta({
+  examples: [
+    {
+      status: "degraded",
+      checks: { bus: { status: "ok" }, postgres: { status: "degraded", reason: "reconnecting" } },
+    },
+  ],
+});
 export const alive = z.object({ status: z.literal("ok") });
 
 const problem = z

@@ -75,14 +75,18 @@ export class Health {
   async #one(check: Registered): Promise<Check> {
     let timer: NodeJS.Timeout | undefined;
     const silent = new Promise<Check>((resolve) => {
-      timer = setTimeout(() => resolve({ status: check.whenSilent, reason: `no answer in ${this.#timeoutMs} ms` }), this.#timeoutMs);
+      timer = setTimeout(
+        () => resolve({ status: check.whenSilent, reason: `no answer in ${this.#timeoutMs} ms` }),
+        this.#timeoutMs,
+      );
     });
     try {
       const { status, reason } = await Promise.race([Promise.resolve().then(check.run), silent]);
       return reason === undefined ? { status } : { status, reason: redactText(reason).slice(0, MAX_REASON) };
     } catch (error) {
       // Only our own messages are fit to be shown; a driver's may hold hosts and credentials.
-      const reason = error instanceof CarillonError ? redactText(error.message).slice(0, MAX_REASON) : "the check failed";
+      const reason =
+        error instanceof CarillonError ? redactText(error.message).slice(0, MAX_REASON) : "the check failed";
       return { status: check.whenSilent, reason };
     } finally {
       clearTimeout(timer);

@@ -17,6 +17,11 @@ export class LimitedLog {
     this.#nowMs = nowMs;
   }
 
+  /** Kinds remembered now. */
+  get size(): number {
+    return this.#kinds.size;
+  }
+
   /** `kind` decides what counts as the same: a reason and, where there is one, a channel. */
   warn(kind: string, fields: object, message: string): void {
     const now = this.#nowMs();
@@ -29,11 +34,6 @@ export class LimitedLog {
     this.#kinds.set(kind, { untilMs: now + MINUTE_MS, suppressed: 0 });
     const suppressed = known?.suppressed ?? 0;
     this.#logger.warn(suppressed > 0 ? { ...fields, kind, suppressed } : { ...fields, kind }, message);
-  }
-
-  /** A message of a lossy feed that means nothing here: one line per channel. What it said is not logged. */
-  nonsense(ingress: string, channel: string): void {
-    this.warn(`nonsense ${ingress} ${channel}`, { ingress, channel }, "dropped a message that means nothing here");
   }
 
   /** Kinds may hold names from the outside, so their number is bounded: what is over goes first, then the oldest. */

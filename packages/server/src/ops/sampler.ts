@@ -1,4 +1,4 @@
-import type { Meter, Sequencer, Ring } from "@carillon/core";
+import type { Meter, Ring, Sequencer } from "@carillon/core";
 import type { Gateway } from "../gateway/gateway.ts";
 
 export interface SampledParts {

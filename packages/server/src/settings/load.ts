@@ -1,11 +1,12 @@
 /** Reads the environment, once, at start. Everything that is wrong is told at once, by name, without any secret's value. */
 import { readFileSync } from "node:fs";
+import { checkTogether, type Fault, weakSecrets } from "./checks.ts";
 import { type RedisSettings, redisSettings } from "./redis.ts";
 import { SCHEMA, type Setting, type SettingName, type Values } from "./schema.ts";
 import { nearMisses } from "./typos.ts";
 import type { Address, EventRoute, TrustProxy } from "./values.ts";
 
-export type { Address, EventRoute, RedisSettings, TrustProxy };
+export type { Address, EventRoute, Fault, RedisSettings, TrustProxy };
 
 export interface AuthSettings {
   /** `off`: everybody is believed. */
@@ -73,11 +74,6 @@ export interface Settings {
   readonly warnings: readonly string[];
 }
 
-export interface Fault {
-  readonly name: string;
-  readonly message: string;
-}
-
 /** The one error of `loadSettings`; its message lists every fault, a line each. */
 export class SettingsError extends Error {
   readonly faults: readonly Fault[];
@@ -98,23 +94,16 @@ export function loadSettings(env: Env, readFile: (path: string) => string = read
   const fault = (name: string, message: string) => void faults.push({ name, message });
   const values = parseAll(env, readFile, fault);
   const redis = redisSettings(values, (name) => isGiven(env, name), fault);
-  checkAuth(values, fault, faults);
-  checkNamespaces(values, (name) => !isGiven(env, name), fault, faults);
-  if (values.DATABASE_LISTEN_URL !== undefined && values.DATABASE_URL === undefined && !hasFault(faults, "DATABASE_URL")) {
-    fault("DATABASE_LISTEN_URL", "is set without DATABASE_URL; set DATABASE_URL, and this only where that is a pooler");
-  }
-  if (values.WS_PORT !== undefined && values.WS_PORT !== 0 && values.WS_PORT === values.PORT) {
-    fault("WS_PORT", "is the same as PORT; leave it out to share one port");
-  }
-  if (values.METRICS_PORT !== undefined && values.METRICS_PORT !== 0 && [values.PORT, values.WS_PORT].includes(values.METRICS_PORT)) {
-    fault("METRICS_PORT", "is the same as PORT or WS_PORT; leave it out to share PORT");
-  }
-  if (values.DRAIN_DELAY_S > values.DRAIN_TIMEOUT_S) fault("DRAIN_DELAY_S", "must be at most DRAIN_TIMEOUT_S");
+  checkTogether(values, (name) => isGiven(env, name), faults);
   if (faults.length > 0) throw new SettingsError(faults);
   return toSettings(values, redis, [...weakSecrets(values), ...nearMisses(env)]);
 }
 
-function parseAll(env: Env, readFile: (path: string) => string, fault: (name: string, message: string) => void): Values {
+function parseAll(
+  env: Env,
+  readFile: (path: string) => string,
+  fault: (name: string, message: string) => void,
+): Values {
   const values: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(SCHEMA) as [SettingName, Setting][]) {
     const text = textOf(name, setting, env, readFile, fault) ?? setting.default;
@@ -152,33 +141,6 @@ function textOf(
   }
 }
 
-function checkAuth(values: Values, fault: (name: string, message: string) => void, faults: readonly Fault[]): void {
-  if (values.AUTH === "off") {
-    if (values.NODE_ENV?.toLowerCase() === "production") {
-      fault("AUTH", "must not be off with NODE_ENV=production; configure JWT_SECRET, JWT_PUBLIC_KEY, JWKS_URL, AUTH_URL or API_KEYS");
-    }
-    return;
-  }
-  const ways = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWKS_URL", "AUTH_URL", "API_KEYS"] as const;
-  if (ways.some((way) => values[way] !== undefined || hasFault(faults, way) || hasFault(faults, `${way}_FILE`))) return;
-  fault("AUTH", `has nothing to check callers with: set one of ${ways.join(", ")}, or AUTH=off to try it out on this machine`);
-}
-
-function checkNamespaces(
-  values: Values,
-  isDefault: (name: string) => boolean,
-  fault: (name: string, message: string) => void,
-  faults: readonly Fault[],
-): void {
-  if (values.NAMESPACES.length === 0) fault("NAMESPACES", "must name at least one namespace");
-  // "channels" and "/" are the namespaces that carry any channel; "socket.io" and the like would be unreachable.
-  if (values.NAMESPACES.includes("channels")) fault("NAMESPACES", "must not contain channels, which is the namespace of every channel");
-  if (isDefault("EVENT_ROUTES") || hasFault(faults, "EVENT_ROUTES") || hasFault(faults, "NAMESPACES")) return;
-  const targets = new Set(values.EVENT_ROUTES.flatMap((route) => route.namespaces));
-  const unknown = [...targets].filter((name) => !values.NAMESPACES.includes(name));
-  if (unknown.length > 0) fault("EVENT_ROUTES", `must lead to namespaces of NAMESPACES only; ${unknown.join(", ")} is not there`);
-}
-
 function toSettings(values: Values, redis: RedisSettings | undefined, warnings: readonly string[]): Settings {
   const off = values.AUTH === "off";
   return {
@@ -206,7 +168,11 @@ function toSettings(values: Values, redis: RedisSettings | undefined, warnings: 
     postgres:
       values.DATABASE_URL === undefined
         ? undefined
-        : { url: values.DATABASE_URL, listenUrl: values.DATABASE_LISTEN_URL ?? values.DATABASE_URL, migrate: values.MIGRATE },
+        : {
+            url: values.DATABASE_URL,
+            listenUrl: values.DATABASE_LISTEN_URL ?? values.DATABASE_URL,
+            migrate: values.MIGRATE,
+          },
     pgChannels: pgChannels(values),
     pgCustomChannels: values.PG_CUSTOM_CHANNELS,
     maxListenChannels: values.MAX_LISTEN_CHANNELS,
@@ -250,17 +216,8 @@ function eventRoutes(values: Values): readonly EventRoute[] {
   })).filter((route) => route.namespaces.length > 0);
 }
 
-function weakSecrets(values: Values): string[] {
-  const short = values.JWT_SECRET !== undefined && values.JWT_SECRET.length < 32;
-  return short ? ["JWT_SECRET has fewer than 32 characters and can be guessed from any token"] : [];
-}
-
 function isGiven(env: Env, name: string): boolean {
   return (env[name]?.trim() ?? "") !== "" || (env[`${name}_FILE`]?.trim() ?? "") !== "";
-}
-
-function hasFault(faults: readonly Fault[], name: string): boolean {
-  return faults.some((fault) => fault.name === name);
 }
 
 function readText(path: string): string {

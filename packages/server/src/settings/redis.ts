@@ -16,7 +16,14 @@ export interface RedisSettings {
 }
 
 const WAYS = ["REDIS_URL", "REDIS_HOST", "REDIS_SENTINELS", "REDIS_CLUSTER_NODES"] as const;
-const DETAILS = ["REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_TLS", "REDIS_SENTINEL_NAME", "REDIS_SENTINEL_PASSWORD"] as const;
+const DETAILS = [
+  "REDIS_PORT",
+  "REDIS_USERNAME",
+  "REDIS_PASSWORD",
+  "REDIS_TLS",
+  "REDIS_SENTINEL_NAME",
+  "REDIS_SENTINEL_PASSWORD",
+] as const;
 
 /** `undefined` without any Redis setting. Two ways at once, or details without a way, are faults: either would be guessed wrong. */
 export function redisSettings(
@@ -49,7 +56,8 @@ export function redisSettings(
       sentinelPassword: values.REDIS_SENTINEL_PASSWORD,
     };
   }
-  if (values.REDIS_CLUSTER_NODES !== undefined) return { ...common, kind: "cluster", addresses: values.REDIS_CLUSTER_NODES };
+  if (values.REDIS_CLUSTER_NODES !== undefined)
+    return { ...common, kind: "cluster", addresses: values.REDIS_CLUSTER_NODES };
   if (values.REDIS_HOST === undefined) return undefined; // it was given, but wrong: already told
   return { ...common, kind: "single", addresses: [{ host: values.REDIS_HOST, port: values.REDIS_PORT }] };
 }

@@ -41,6 +41,7 @@ const REDIS_URL = "redis://user:password@host:6379/0 or rediss://…";
 const HTTP = ["http:", "https:"];
 
 /** In the order of the documentation: a heading and its settings. */
+// biome-ignore format: a line a group
 export const GROUPS = {
   Process: ["PORT", "HOST", "WS_PORT", "METRICS_PORT", "ROLES", "NODE_ENV", "LOG_LEVEL", "TRUST_PROXY", "CORS_ORIGINS", "DRAIN_TIMEOUT_S", "DRAIN_DELAY_S"],
   Authentication: ["AUTH", "JWT_SECRET", "JWT_PUBLIC_KEY", "JWKS_URL", "AUTH_URL", "API_KEYS"],
@@ -51,6 +52,7 @@ export const GROUPS = {
   Connections: ["PING_INTERVAL_MS", "PING_TIMEOUT_MS", "CONNECT_TIMEOUT_MS", "MAX_CONNECTIONS", "CONNECTS_PER_S", "MAX_SUBSCRIPTIONS_PER_CONNECTION", "MAX_ROOMS_PER_CONNECTION", "HIGH_WATER_BYTES"],
 } as const satisfies Record<string, readonly string[]>;
 
+// biome-ignore format: one setting a line reads as the table it is
 export const SCHEMA = {
   PORT: { rule: wholeNumber(0, 65535), default: "3000", about: "Port of REST, Socket.IO and the pages. 0: any free one; the log line `listening` names it." },
   HOST: { rule: host(), defaultText: "`127.0.0.1` under `AUTH=off`, else `0.0.0.0`", about: "Address to listen on." },

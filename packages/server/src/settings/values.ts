@@ -29,7 +29,10 @@ export function wholeNumber(min: number, max: number) {
 }
 
 export function oneOf<const T extends string>(values: readonly T[]) {
-  return parsed((text) => values.find((value) => value === text.toLowerCase()), values.join(", ").replace(/, ([^,]*)$/, " or $1"));
+  return parsed(
+    (text) => values.find((value) => value === text.toLowerCase()),
+    values.join(", ").replace(/, ([^,]*)$/, " or $1"),
+  );
 }
 
 export function onOff() {
@@ -41,10 +44,13 @@ export function onOff() {
 }
 
 export function someOf<const T extends string>(values: readonly T[]) {
-  return parsed((text): readonly T[] | undefined => {
-    const parts = list(text.toLowerCase());
-    return parts.length > 0 && parts.every((part) => values.includes(part as T)) ? (unique(parts) as T[]) : undefined;
-  }, `a comma-separated list of ${values.join(", ")}`);
+  return parsed(
+    (text): readonly T[] | undefined => {
+      const parts = list(text.toLowerCase());
+      return parts.length > 0 && parts.every((part) => values.includes(part as T)) ? (unique(parts) as T[]) : undefined;
+    },
+    `a comma-separated list of ${values.join(", ")}`,
+  );
 }
 
 /** Text that means something only to whoever uses it: a secret, a name. */
@@ -59,7 +65,9 @@ export function matching(pattern: RegExp, right: string) {
 export function url(protocols: readonly string[], example: string) {
   return parsed((value) => {
     const parsedUrl = URL.parse(value);
-    return parsedUrl !== null && protocols.includes(parsedUrl.protocol) && parsedUrl.hostname !== "" ? value : undefined;
+    return parsedUrl !== null && protocols.includes(parsedUrl.protocol) && parsedUrl.hostname !== ""
+      ? value
+      : undefined;
   }, `a URL like ${example}`);
 }
 
@@ -72,7 +80,10 @@ export function postgresUrl() {
 }
 
 export function host() {
-  return parsed((value) => (HOST.test(value) || /^[0-9a-fA-F:]+$/.test(value) ? value : undefined), "a host name or an address");
+  return parsed(
+    (value) => (HOST.test(value) || /^[0-9a-fA-F:]+$/.test(value) ? value : undefined),
+    "a host name or an address",
+  );
 }
 
 export function addresses(defaultPort: number) {
@@ -116,7 +127,7 @@ export function origins() {
       if (part === "*") return part;
       const parsedUrl = URL.parse(part);
       const web = parsedUrl !== null && ["http:", "https:"].includes(parsedUrl.protocol);
-      return web && [parsedUrl.origin, `${parsedUrl.origin}/`].includes(part.toLowerCase()) ? parsedUrl.origin : undefined;
+      return web && parsedUrl.href === `${parsedUrl.origin}/` ? parsedUrl.origin : undefined;
     });
     return found.every((item) => item !== undefined) ? unique(found) : undefined;
   }, "a comma-separated list of origins like https://app.example.com (scheme, host and port, no path), or *");

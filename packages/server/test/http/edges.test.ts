@@ -35,12 +35,27 @@ test.each([
   ["TLS bytes", "\u0016\u0003\u0001\u0002\u0000\u0001", 400, "BAD_REQUEST"],
   ["an unknown method", "FOO / HTTP/1.1\r\nHost: x\r\n\r\n", 400, "BAD_REQUEST"],
   ["a bad content length", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400, "BAD_REQUEST"],
-  ["two lengths", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "BAD_REQUEST"],
+  [
+    "two lengths",
+    "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    400,
+    "BAD_REQUEST",
+  ],
   ["a header with a bare newline", "GET / HTTP/1.1\r\nHost: x\r\nA: b\nc\r\n\r\n", 400, "BAD_REQUEST"],
-  ["20 KB of headers", `GET /healthz HTTP/1.1\r\nHost: x\r\nA: ${"a".repeat(20_000)}\r\n\r\n`, 431, "HEADERS_TOO_LARGE"],
+  [
+    "20 KB of headers",
+    `GET /healthz HTTP/1.1\r\nHost: x\r\nA: ${"a".repeat(20_000)}\r\n\r\n`,
+    431,
+    "HEADERS_TOO_LARGE",
+  ],
   ["a URL of 20 KB", `GET /${"a".repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`, 431, "HEADERS_TOO_LARGE"],
   ["bad percent-encoding", "GET /api/%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400, "BAD_REQUEST"],
-  ["an odd expectation", "GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\nConnection: close\r\n\r\n", 417, "BAD_REQUEST"],
+  [
+    "an odd expectation",
+    "GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\nConnection: close\r\n\r\n",
+    417,
+    "BAD_REQUEST",
+  ],
 ])("%s is answered with a problem document", async (_what, bytes, status, code) => {
   const port = await listening(fixture());
 
@@ -49,7 +64,11 @@ test.each([
   const [head = "", body = ""] = text.split("\r\n\r\n");
   expect(head).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   expect(head.toLowerCase()).toContain("content-type: application/problem+json");
-  expect(JSON.parse(body.replace(/^[0-9a-f]+\r\n|\r\n0$/g, ""))).toMatchObject({ code, status, requestId: expect.any(String) });
+  expect(JSON.parse(body.replace(/^[0-9a-f]+\r\n|\r\n0$/g, ""))).toMatchObject({
+    code,
+    status,
+    requestId: expect.any(String),
+  });
 });
 
 test("bytes that aren't HTTP are logged once a minute, and the next request is served", async () => {
@@ -64,7 +83,8 @@ test("bytes that aren't HTTP are logged once a minute, and the next request is s
 test("a chunked body beyond the limit is 413 and not read on", async () => {
   const port = await listening(fixture());
   const chunk = "x".repeat(65_536);
-  const head = "POST /api/notifications/chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+  const head =
+    "POST /api/notifications/chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
 
   const text = await exchange(port, `${head}${`10000\r\n${chunk}\r\n`.repeat(8)}0\r\n\r\n`);
 
@@ -95,14 +115,20 @@ test("a page of the node itself may call, by name and port", async () => {
   const { app } = fixture();
   const headers = { origin: "http://localhost:3000", host: "localhost:3000", "content-type": "application/json" };
 
-  expect((await app.inject({ method: "POST", url: "/api/notifications/chat", headers, payload: "1" })).statusCode).toBe(202);
+  expect((await app.inject({ method: "POST", url: "/api/notifications/chat", headers, payload: "1" })).statusCode).toBe(
+    202,
+  );
 });
 
 test("a preflight of an allowed origin is answered, and its refusals can be read", async () => {
   const { app } = fixture({ settings: { corsOrigins: ["https://app.example"] } });
   const origin = "https://app.example";
 
-  const preflight = await app.inject({ method: "OPTIONS", url: "/api/notifications/chat", headers: { origin, "access-control-request-method": "POST" } });
+  const preflight = await app.inject({
+    method: "OPTIONS",
+    url: "/api/notifications/chat",
+    headers: { origin, "access-control-request-method": "POST" },
+  });
   const refused = await app.inject({ method: "POST", url: "/api/notifications/chat", headers: { origin } });
   const plain = await app.inject({ method: "OPTIONS", url: "/healthz" });
 

@@ -59,7 +59,12 @@ export interface Fixture {
   readonly lines: Record<string, unknown>[];
 }
 
-export function fixture(overrides: Partial<Omit<HttpDeps, "settings" | "health">> & { health?: Health; settings?: Partial<HttpDeps["settings"]> } = {}): Fixture {
+export function fixture(
+  overrides: Partial<Omit<HttpDeps, "settings" | "health">> & {
+    health?: Health;
+    settings?: Partial<HttpDeps["settings"]>;
+  } = {},
+): Fixture {
   const publisher = new FakePublisher();
   const history = new FakeHistory();
   const health = overrides.health ?? new Health({ timeoutMs: 50 });
@@ -76,11 +81,25 @@ export function fixture(overrides: Partial<Omit<HttpDeps, "settings" | "health">
     wsPort: undefined,
     ...overrides.settings,
   };
-  const deps = { logger, meter, publisher, history, auth: openAuthenticator, metrics: meter, ...overrides, health, settings };
+  const deps = {
+    logger,
+    meter,
+    publisher,
+    history,
+    auth: openAuthenticator,
+    metrics: meter,
+    ...overrides,
+    health,
+    settings,
+  };
   return { app: buildHttp(deps), publisher, history, health, lines };
 }
 
 /** A caller with exactly these rights, each as `action` or `action:channel`. */
 export function callerWith(...rights: string[]): Caller {
-  return { name: "tester", kind: "key", may: (action, channel) => rights.includes(action) || rights.includes(`${action}:${channel}`) };
+  return {
+    name: "tester",
+    kind: "key",
+    may: (action, channel) => rights.includes(action) || rights.includes(`${action}:${channel}`),
+  };
 }

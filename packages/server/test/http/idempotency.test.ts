@@ -78,8 +78,18 @@ test("a batch answers in order, each wrong item with its error in its place", as
   expect(response.statusCode).toBe(202);
   const results = response.json().results as { id?: string; error?: { code: string } }[];
   expect(results.map((result) => result.id ?? result.error?.code)).toEqual([
-    "1-1", "INVALID_CHANNEL", "1-2", "INVALID_REQUEST", "1-3", "INVALID_REQUEST", "INVALID_SCOPE", "PAYLOAD_TOO_LARGE", "1-4",
-    "INVALID_REQUEST", "NOT_CONFIGURED", "1-5",
+    "1-1",
+    "INVALID_CHANNEL",
+    "1-2",
+    "INVALID_REQUEST",
+    "1-3",
+    "INVALID_REQUEST",
+    "INVALID_SCOPE",
+    "PAYLOAD_TOO_LARGE",
+    "1-4",
+    "INVALID_REQUEST",
+    "NOT_CONFIGURED",
+    "1-5",
   ]);
   expect(f.publisher.drafts).toEqual([
     { channel: "orders", payload: '{"id":9007199254740993}' },
@@ -93,9 +103,15 @@ test("a batch answers in order, each wrong item with its error in its place", as
 test("a batch of nothing but wrong items publishes nothing and says why", async () => {
   const f = fixture();
 
-  const response = await poster(f, { "idempotency-key": "k" })("/api/publications", '{"publications":[1,{"channel":"."}]}');
+  const response = await poster(f, { "idempotency-key": "k" })(
+    "/api/publications",
+    '{"publications":[1,{"channel":"."}]}',
+  );
 
-  expect(response.json().results.map((result: { error: { code: string } }) => result.error.code)).toEqual(["INVALID_REQUEST", "INVALID_CHANNEL"]);
+  expect(response.json().results.map((result: { error: { code: string } }) => result.error.code)).toEqual([
+    "INVALID_REQUEST",
+    "INVALID_CHANNEL",
+  ]);
 });
 
 test("1,000 items pass in one call", async () => {
@@ -110,7 +126,8 @@ test("1,000 items pass in one call", async () => {
 test("a batch repeated under its key gives the same answer, publishing what a lost call left out", async () => {
   const f = fixture();
   const post = poster(f, { "idempotency-key": "k" });
-  const body = '{"publications":[{"channel":"a","payload":1},{"channel":"b b","payload":2},{"channel":"c","payload":3}]}';
+  const body =
+    '{"publications":[{"channel":"a","payload":1},{"channel":"b b","payload":2},{"channel":"c","payload":3}]}';
 
   const first = await post("/api/publications", body);
   // As if the node had died between the two steps.
@@ -126,7 +143,10 @@ test.each([
   ["longer", '{"publications":[{"channel":"a","payload":1},{"channel":"b","payload":2},{"channel":"c","payload":3}]}'],
   ["shorter", '{"publications":[{"channel":"a","payload":1}]}'],
   ["reordered", '{"publications":[{"channel":"b","payload":2},{"channel":"a","payload":1}]}'],
-  ["with a wrong first item", '{"publications":[{"channel":"a"},{"channel":"x","payload":1},{"channel":"y","payload":2}]}'],
+  [
+    "with a wrong first item",
+    '{"publications":[{"channel":"a"},{"channel":"x","payload":1},{"channel":"y","payload":2}]}',
+  ],
 ])("a %s body under a used key is refused as a whole and publishes nothing", async (_what, body) => {
   const f = fixture();
   const post = poster(f, { "idempotency-key": "k" });
@@ -151,7 +171,10 @@ test("a batch item without the right to its channel is FORBIDDEN in its place", 
   const caller = callerWith("publish:a");
   const f = fixture({ auth: { caller: () => caller } });
 
-  const response = await poster(f, {})("/api/publications", '{"publications":[{"channel":"a","payload":1},{"channel":"a","scope":"A"},{"channel":"b","payload":1}]}');
+  const response = await poster(f, {})(
+    "/api/publications",
+    '{"publications":[{"channel":"a","payload":1},{"channel":"a","scope":"A"},{"channel":"b","payload":1}]}',
+  );
 
   const results = response.json().results as { id?: string; error?: { code: string } }[];
   expect(results.map((result) => result.id ?? result.error?.code)).toEqual(["1-1", "FORBIDDEN", "FORBIDDEN"]);

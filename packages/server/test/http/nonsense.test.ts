@@ -49,18 +49,58 @@ const ANYWHERE: readonly Nonsense[] = [
   { what: "100 open objects", body: `${'{"a":'.repeat(100)}1${"}".repeat(100)}`, code: "INVALID_REQUEST" },
   { what: "100,000 open arrays", body: "[".repeat(100_000), code: "INVALID_REQUEST" },
   { what: "text/plain", headers: { "content-type": "text/plain" }, body: "{}", code: "UNSUPPORTED_MEDIA_TYPE" },
-  { what: "a form", headers: { "content-type": "application/x-www-form-urlencoded" }, body: "a=1", code: "UNSUPPORTED_MEDIA_TYPE" },
-  { what: "multipart", headers: { "content-type": "multipart/form-data; boundary=x" }, body: "--x--", code: "UNSUPPORTED_MEDIA_TYPE" },
+  {
+    what: "a form",
+    headers: { "content-type": "application/x-www-form-urlencoded" },
+    body: "a=1",
+    code: "UNSUPPORTED_MEDIA_TYPE",
+  },
+  {
+    what: "multipart",
+    headers: { "content-type": "multipart/form-data; boundary=x" },
+    body: "--x--",
+    code: "UNSUPPORTED_MEDIA_TYPE",
+  },
   { what: "a body without a type", headers: { "content-length": "2" }, body: "{}", code: "UNSUPPORTED_MEDIA_TYPE" },
   { what: "an empty type", headers: { "content-type": "" }, body: "{}", code: "UNSUPPORTED_MEDIA_TYPE" },
   { what: "a broken type", headers: { "content-type": "json" }, body: "{}", code: "UNSUPPORTED_MEDIA_TYPE" },
-  { what: "a longer type", headers: { "content-type": "application/jsonp" }, body: "{}", code: "UNSUPPORTED_MEDIA_TYPE" },
-  { what: "problem+json", headers: { "content-type": "application/problem+json" }, body: "{}", code: "UNSUPPORTED_MEDIA_TYPE" },
-  { what: "another charset", headers: { "content-type": "application/json; charset=latin1" }, body: "{}", code: "UNSUPPORTED_MEDIA_TYPE" },
-  { what: "a quoted other charset", headers: { "content-type": 'application/json;charset="utf-16"' }, body: "{}", code: "UNSUPPORTED_MEDIA_TYPE" },
-  { what: "a content encoding", headers: { ...json, "content-encoding": "gzip" }, body: "{}", code: "UNSUPPORTED_MEDIA_TYPE" },
+  {
+    what: "a longer type",
+    headers: { "content-type": "application/jsonp" },
+    body: "{}",
+    code: "UNSUPPORTED_MEDIA_TYPE",
+  },
+  {
+    what: "problem+json",
+    headers: { "content-type": "application/problem+json" },
+    body: "{}",
+    code: "UNSUPPORTED_MEDIA_TYPE",
+  },
+  {
+    what: "another charset",
+    headers: { "content-type": "application/json; charset=latin1" },
+    body: "{}",
+    code: "UNSUPPORTED_MEDIA_TYPE",
+  },
+  {
+    what: "a quoted other charset",
+    headers: { "content-type": 'application/json;charset="utf-16"' },
+    body: "{}",
+    code: "UNSUPPORTED_MEDIA_TYPE",
+  },
+  {
+    what: "a content encoding",
+    headers: { ...json, "content-encoding": "gzip" },
+    body: "{}",
+    code: "UNSUPPORTED_MEDIA_TYPE",
+  },
   { what: "9 MiB", body: JSON.stringify("x".repeat(9_437_184)), code: "PAYLOAD_TOO_LARGE" },
-  { what: "a user name with a control character", headers: { ...json, "x-carillon-user": "a\u0001" }, body: "{}", code: "INVALID_ID" },
+  {
+    what: "a user name with a control character",
+    headers: { ...json, "x-carillon-user": "a\u0001" },
+    body: "{}",
+    code: "INVALID_ID",
+  },
   { what: "an empty user name", headers: { ...json, "x-carillon-user": "" }, body: "{}", code: "INVALID_ID" },
   { what: "a foreign origin", headers: { ...json, origin: "https://evil.example" }, body: "{}", code: "FORBIDDEN" },
   { what: "the origin null", headers: { ...json, origin: "null" }, body: "{}", code: "FORBIDDEN" },
@@ -180,6 +220,7 @@ test.each(BATCH)("a batch %.60s is %s", async (body, code) => {
   expect(publisher.drafts).toEqual([]);
 });
 
+// biome-ignore format: a table
 const BAD_NAMES = [
   "%20", "a%20b", ".a", ":a", "-a", "a%00", "a%0a", "%C3%A9", "%F0%9F%98%80", "a%2Fb", "a,b", "a*b", "a@b", "(a)", "%22", "'",
   "a".repeat(64), "a".repeat(1000), "%E2%80%8F", "..%2F..%2Fetc",
@@ -194,6 +235,7 @@ test.each(BAD_NAMES)("the channel %.30s is INVALID_CHANNEL on every route", asyn
   expectProblem(await app.inject(`/api/channels/${name}/publications`), "INVALID_CHANNEL");
 });
 
+// biome-ignore format: a table
 test.each([
   ["limit=0", "INVALID_REQUEST"], ["limit=-1", "INVALID_REQUEST"], ["limit=1001", "INVALID_REQUEST"], ["limit=x", "INVALID_REQUEST"],
   ["limit=1.5", "INVALID_REQUEST"], ["limit=1e2", "INVALID_REQUEST"], ["limit=", "INVALID_REQUEST"], ["limit=1&limit=2", "INVALID_REQUEST"],
@@ -204,6 +246,7 @@ test.each([
   expectProblem(await app.inject(`/api/channels/chat/publications?${query}`), code);
 });
 
+// biome-ignore format: a table
 test.each([
   ["GET", "/", "NOT_FOUND"], ["GET", "/nowhere", "NOT_FOUND"], ["POST", "/api", "NOT_FOUND"], ["GET", "//", "NOT_FOUND"],
   ["POST", "/api/notifications", "NOT_FOUND"], ["POST", "/api/notifications/a/b", "NOT_FOUND"],
@@ -227,14 +270,20 @@ test.each([
 test("what isn't there is 404 whatever body it is sent", async () => {
   const { app } = fixture();
 
-  const response = await app.inject({ method: "POST", url: "/nowhere", headers: { "content-type": "image/png" }, payload: "x" });
+  const response = await app.inject({
+    method: "POST",
+    url: "/nowhere",
+    headers: { "content-type": "image/png" },
+    payload: "x",
+  });
 
   expectProblem(response, "NOT_FOUND");
 });
 
 test("refusals are counted by code, and logged once a minute", async () => {
   const { app, lines } = fixture();
-  for (let i = 0; i < 5; i++) await app.inject({ method: "POST", url: "/api/refresh/trips", headers: json, payload: "{" });
+  for (let i = 0; i < 5; i++)
+    await app.inject({ method: "POST", url: "/api/refresh/trips", headers: json, payload: "{" });
 
   const metrics = (await app.inject("/metrics")).body;
 

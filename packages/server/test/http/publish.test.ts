@@ -6,7 +6,8 @@ const json = { "content-type": "application/json" };
 
 test("a message's payload keeps every digit it was sent with", async () => {
   const { app, publisher } = fixture();
-  const payload = '{"id":9007199254740993,"min":-9223372036854775808,"big":1e400,"one":1.0,"zero":-0,"n":0.1000000000000000055}';
+  const payload =
+    '{"id":9007199254740993,"min":-9223372036854775808,"big":1e400,"one":1.0,"zero":-0,"n":0.1000000000000000055}';
 
   const response = await app.inject({ method: "POST", url: "/api/notifications/orders", headers: json, payload });
 
@@ -15,22 +16,29 @@ test("a message's payload keeps every digit it was sent with", async () => {
   expect(publisher.drafts).toEqual([{ channel: "orders", payload }]);
 });
 
-test.each(["null", "false", "0", '""', "[]", '"\\ud800"', '{"__proto__":{"polluted":true}}', '{"constructor":1,"constructor":2}'])(
-  "the payload %s is a payload",
-  async (payload) => {
-    const { app, publisher } = fixture();
+test.each([
+  "null",
+  "false",
+  "0",
+  '""',
+  "[]",
+  '"\\ud800"',
+  '{"__proto__":{"polluted":true}}',
+  '{"constructor":1,"constructor":2}',
+])("the payload %s is a payload", async (payload) => {
+  const { app, publisher } = fixture();
 
-    const response = await app.inject({ method: "POST", url: "/api/notifications/chat", headers: json, payload });
+  const response = await app.inject({ method: "POST", url: "/api/notifications/chat", headers: json, payload });
 
-    expect(response.statusCode).toBe(202);
-    expect(publisher.drafts).toHaveLength(1);
-    expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
-  },
-);
+  expect(response.statusCode).toBe(202);
+  expect(publisher.drafts).toHaveLength(1);
+  expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
+});
 
 test("a refresh carries scope, audience and payload, numbers as ids in their digits", async () => {
   const { app, publisher } = fixture();
-  const payload = '{"scope":"TRIP_APPROVED","to":{"users":[42,9007199254740993],"except":{"sockets":["x"]}},"payload":{"n":1.0}}';
+  const payload =
+    '{"scope":"TRIP_APPROVED","to":{"users":[42,9007199254740993],"except":{"sockets":["x"]}},"payload":{"n":1.0}}';
 
   const response = await app.inject({ method: "POST", url: "/api/refresh/trips", headers: json, payload });
 
@@ -48,18 +56,36 @@ test("a refresh carries scope, audience and payload, numbers as ids in their dig
 test.each(["refresh.trips", "trips.refresh", "trips"])("the spelling %s is the channel trips", async (spelling) => {
   const { app, publisher } = fixture();
 
-  const message = await app.inject({ method: "POST", url: `/api/notifications/${spelling}`, headers: json, payload: "1" });
-  const refresh = await app.inject({ method: "POST", url: `/api/refresh/${spelling}`, headers: json, payload: '{"scope":"A"}' });
+  const message = await app.inject({
+    method: "POST",
+    url: `/api/notifications/${spelling}`,
+    headers: json,
+    payload: "1",
+  });
+  const refresh = await app.inject({
+    method: "POST",
+    url: `/api/refresh/${spelling}`,
+    headers: json,
+    payload: '{"scope":"A"}',
+  });
 
   expect(message.json()).toMatchObject({ channel: "trips" });
   expect(refresh.json()).toMatchObject({ channel: "trips" });
-  expect(publisher.drafts).toEqual([{ channel: "trips", payload: "1" }, { channel: "trips", scope: "A" }]);
+  expect(publisher.drafts).toEqual([
+    { channel: "trips", payload: "1" },
+    { channel: "trips", scope: "A" },
+  ]);
 });
 
 test("a refresh of an unknown namespace is 404 UNKNOWN_NAMESPACE", async () => {
   const { app } = fixture();
 
-  const response = await app.inject({ method: "POST", url: "/api/refresh/orders", headers: json, payload: '{"scope":"A"}' });
+  const response = await app.inject({
+    method: "POST",
+    url: "/api/refresh/orders",
+    headers: json,
+    payload: '{"scope":"A"}',
+  });
 
   expect(response.statusCode).toBe(404);
   expect(response.json()).toMatchObject({ code: "UNKNOWN_NAMESPACE" });
@@ -82,7 +108,8 @@ test.each([
 test("a payload of exactly the limit passes and one byte more is 413", async () => {
   const { app } = fixture({ settings: { maxPayloadBytes: 1024 } });
   const of = (bytes: number) => JSON.stringify("x".repeat(bytes - 2));
-  const post = (payload: string) => app.inject({ method: "POST", url: "/api/notifications/chat", headers: json, payload });
+  const post = (payload: string) =>
+    app.inject({ method: "POST", url: "/api/notifications/chat", headers: json, payload });
 
   expect((await post(of(1024))).statusCode).toBe(202);
   const over = await post(of(1025));
@@ -95,7 +122,12 @@ test("a pretty-printed payload is measured without its whitespace", async () => 
   const { app, publisher } = fixture({ settings: { maxPayloadBytes: 1024 } });
   const value = Array.from({ length: 300 }, (_, i) => i % 10);
 
-  const response = await app.inject({ method: "POST", url: "/api/notifications/chat", headers: json, payload: JSON.stringify(value, null, 4) });
+  const response = await app.inject({
+    method: "POST",
+    url: "/api/notifications/chat",
+    headers: json,
+    payload: JSON.stringify(value, null, 4),
+  });
 
   expect(response.statusCode).toBe(202);
   expect(publisher.drafts[0]).toEqual({ channel: "chat", payload: JSON.stringify(value) });
@@ -147,7 +179,8 @@ test.each([
 test("every publishing route asks for the right on the channel it would publish to", async () => {
   const caller = callerWith("publish:chat", "refresh:trips");
   const { app, publisher } = fixture({ auth: { caller: () => caller } });
-  const post = async (url: string, payload: string) => (await app.inject({ method: "POST", url, headers: json, payload })).statusCode;
+  const post = async (url: string, payload: string) =>
+    (await app.inject({ method: "POST", url, headers: json, payload })).statusCode;
 
   expect(await post("/api/notifications/chat", "1")).toBe(202);
   expect(await post("/api/notifications/orders", "1")).toBe(403);
@@ -165,7 +198,12 @@ test("who isn't believed is refused before the body is read", async () => {
   };
   const { app } = fixture({ auth: { caller: refuse } });
 
-  const response = await app.inject({ method: "POST", url: "/api/notifications/chat", headers: { "content-type": "text/plain" }, payload: "{" });
+  const response = await app.inject({
+    method: "POST",
+    url: "/api/notifications/chat",
+    headers: { "content-type": "text/plain" },
+    payload: "{",
+  });
 
   expect(response.statusCode).toBe(401);
   expect(response.headers["www-authenticate"]).toBe("Bearer");

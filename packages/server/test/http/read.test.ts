@@ -10,7 +10,13 @@ test("history gives payloads digit for digit, with scope, audience and time", as
   const { app, history } = fixture();
   history.publications = [
     { id: "1-1", channel: "trips", scope: "A", payload: TEXT, to: { users: ["42"] }, timestampMs: 0 },
-    { id: "1-2", channel: "trips", truncated: '{"bytes":70000}' as JsonText, from: 'a"b', timestampMs: 1_764_000_000_123 },
+    {
+      id: "1-2",
+      channel: "trips",
+      truncated: '{"bytes":70000}' as JsonText,
+      from: 'a"b',
+      timestampMs: 1_764_000_000_123,
+    },
   ];
 
   const response = await app.inject("/api/channels/trips.refresh/publications?since=1-0&limit=2");
@@ -20,7 +26,9 @@ test("history gives payloads digit for digit, with scope, audience and time", as
     `{"publications":[{"id":"1-1","channel":"trips","scope":"A","payload":${TEXT},"to":{"users":["42"]},"timestamp":"1970-01-01T00:00:00.000Z"},` +
       '{"id":"1-2","channel":"trips","truncated":{"bytes":70000},"from":"a\\"b","timestamp":"2025-11-24T16:00:00.123Z"}],"id":"1-9","gap":false}',
   );
-  expect(history.asked).toMatchObject([{ channel: "trips", since: "1-0", limit: 2, caller: { name: "anonymous", kind: "open" } }]);
+  expect(history.asked).toMatchObject([
+    { channel: "trips", since: "1-0", limit: 2, caller: { name: "anonymous", kind: "open" } },
+  ]);
 });
 
 test("history starts at the oldest with 100 entries where nothing is asked", async () => {
@@ -47,16 +55,24 @@ test("whom else a publication was for is told to operators only, and history nee
   expect((await app.inject("/api/channels/orders/publications")).statusCode).toBe(403);
 });
 
-test.each(["/metrics", "/openapi.json", "/docs", "/docs/", "/docs/json", "/docs/static/index.html", "/docs/static/swagger-ui.css", "/demo", "/demo/demo.js", "/demo/config"])(
-  "%s is for operators",
-  async (url) => {
-    const { app } = fixture({ auth: { caller: () => callerWith("publish", "subscribe") } });
+test.each([
+  "/metrics",
+  "/openapi.json",
+  "/docs",
+  "/docs/",
+  "/docs/json",
+  "/docs/static/index.html",
+  "/docs/static/swagger-ui.css",
+  "/demo",
+  "/demo/demo.js",
+  "/demo/config",
+])("%s is for operators", async (url) => {
+  const { app } = fixture({ auth: { caller: () => callerWith("publish", "subscribe") } });
 
-    const response = await app.inject(url);
+  const response = await app.inject(url);
 
-    expect([response.statusCode, response.json().code]).toEqual([403, "FORBIDDEN"]);
-  },
-);
+  expect([response.statusCode, response.json().code]).toEqual([403, "FORBIDDEN"]);
+});
 
 test.each(["/healthz", "/readyz"])("%s is for anyone", async (url) => {
   const { app } = fixture({ auth: { caller: () => callerWith() } });
@@ -77,10 +93,18 @@ test("readiness is 200 while ok or degraded and a problem with its checks while 
   const draining = await app.inject("/readyz");
 
   expect(degraded.statusCode).toBe(200);
-  expect(degraded.json()).toMatchObject({ status: "degraded", checks: { bus: { status: "ok" }, postgres: { status: "degraded" } } });
+  expect(degraded.json()).toMatchObject({
+    status: "degraded",
+    checks: { bus: { status: "ok" }, postgres: { status: "degraded" } },
+  });
   expect(down.statusCode).toBe(503);
   expect(down.headers["content-type"]).toMatch(/problem\+json/);
-  expect(down.json()).toMatchObject({ code: "NOT_READY", status: 503, detail: "bus: deaf for 3 s", checks: { bus: { status: "down" } } });
+  expect(down.json()).toMatchObject({
+    code: "NOT_READY",
+    status: 503,
+    detail: "bus: deaf for 3 s",
+    checks: { bus: { status: "down" } },
+  });
   expect(draining.json()).toMatchObject({ code: "DRAINING", checks: { node: { status: "down", reason: "draining" } } });
   expect((await app.inject("/healthz")).json()).toEqual({ status: "ok" });
 });
@@ -99,18 +123,22 @@ test("metrics are Prometheus text, and absent where they have moved", async () =
   expect((await moved.inject("/healthz")).json()).toMatchObject({ code: "NOT_FOUND" });
 });
 
-test.each([["abc-1_2.3:4", true], ["a b", false], ["", false], ["x".repeat(129), false], ["a\u0001", false], ['"', false]])(
-  "the request id %j is echoed: %s",
-  async (given, echoed) => {
-    const { app } = fixture();
+test.each([
+  ["abc-1_2.3:4", true],
+  ["a b", false],
+  ["", false],
+  ["x".repeat(129), false],
+  ["a\u0001", false],
+  ['"', false],
+])("the request id %j is echoed: %s", async (given, echoed) => {
+  const { app } = fixture();
 
-    const response = await app.inject({ url: "/healthz", headers: { "x-request-id": given } });
+  const response = await app.inject({ url: "/healthz", headers: { "x-request-id": given } });
 
-    const id = response.headers["x-request-id"];
-    if (echoed) expect(id).toBe(given);
-    else expect(id).toMatch(/^[0-9a-f-]{36}$/);
-  },
-);
+  const id = response.headers["x-request-id"];
+  if (echoed) expect(id).toBe(given);
+  else expect(id).toMatch(/^[0-9a-f-]{36}$/);
+});
 
 test("the API description has every route with its real shapes", async () => {
   const { app } = fixture();
@@ -132,11 +160,15 @@ test("the API description has every route with its real shapes", async () => {
   expect(body.properties.scope.pattern).toBe("^[A-Za-z0-9_.:\\-]{1,128}$");
   expect(body.required).toEqual(["scope"]);
   expect(refresh.requestBody.content["application/json"].examples).toHaveProperty("approved");
-  const items = description.paths["/api/publications"].post.requestBody.content["application/json"].schema.properties.publications.items;
+  const items =
+    description.paths["/api/publications"].post.requestBody.content["application/json"].schema.properties.publications
+      .items;
   expect(items.required).toEqual(["channel"]);
   expect(Object.keys(description.components.schemas)).toEqual(["Problem"]);
   expect(body.properties.to.properties.users.items.type).toEqual(["string", "integer"]);
-  expect(Object.keys(refresh.responses)).toEqual(expect.arrayContaining(["202", "400", "401", "403", "404", "413", "415", "422", "429", "501", "503"]));
+  expect(Object.keys(refresh.responses)).toEqual(
+    expect.arrayContaining(["202", "400", "401", "403", "404", "413", "415", "422", "429", "501", "503"]),
+  );
   expect(refresh.responses["422"].content["application/problem+json"].schema).toBeDefined();
 });
 
@@ -147,7 +179,9 @@ test("the pages ask nothing of anybody else's server", async () => {
     const response = await app.inject(url);
     expect(response.statusCode).toBe(200);
     expect(response.headers["content-security-policy"]).toMatch(/^default-src 'none'/);
-    expect(response.body.replaceAll("http://www.w3.org/2000/svg", "")).not.toMatch(/(?:src|href|url)\s*[=(:]\s*["']?https?:\/\//);
+    expect(response.body.replaceAll("http://www.w3.org/2000/svg", "")).not.toMatch(
+      /(?:src|href|url)\s*[=(:]\s*["']?https?:\/\//,
+    );
   }
   expect((await app.inject("/docs/static/swagger-initializer.js")).body).toContain('"validatorUrl":null');
 });

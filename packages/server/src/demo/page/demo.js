@@ -19,14 +19,15 @@ button("order", config.channels[1], () => post("/demo/orders"));
 button("approve", config.namespaces[0], () => post("/demo/trips/approve"));
 element("chat").addEventListener("submit", (event) => {
   event.preventDefault();
-  press(event.submitter, config.channels[0], () => post("/demo/chat-messages", { text: element("text").value }));
+  void press(event.submitter, config.channels[0], () => post("/demo/chat-messages", { text: element("text").value }));
 });
 element("clear").addEventListener("click", () => {
   element("events").replaceChildren();
   element("empty").hidden = false;
 });
 if (!config.buttons) {
-  for (const control of document.querySelectorAll(".actions button, .chat button, .chat input")) control.disabled = true;
+  for (const control of document.querySelectorAll(".actions button, .chat button, .chat input"))
+    control.disabled = true;
   outcome("The buttons work under AUTH=off only.", true);
 }
 
@@ -43,12 +44,19 @@ function listen(path, channel, onConnect = () => {}) {
   socket.on("connect_error", (error) => show(error.data?.code ?? `cannot connect (${error.message})`, false));
   socket.on("refresh", (refresh, id) => {
     const where = refresh.channel ?? channel;
-    add("refresh", where, refresh.payload === undefined ? refresh.scope : `${refresh.scope} ${json(refresh.payload)}`, id);
+    add(
+      "refresh",
+      where,
+      refresh.payload === undefined ? refresh.scope : `${refresh.scope} ${json(refresh.payload)}`,
+      id,
+    );
   });
   socket.on("notification", (message, id) => {
     add("message", message.channel, json(message.payload ?? { truncated: message.truncated }), id, message.timestamp);
   });
-  socket.on("gap", (gap, id) => add("gap", gap.channels?.join(", ") ?? "all", "something may be missing: fetch again", id));
+  socket.on("gap", (gap, id) =>
+    add("gap", gap.channels?.join(", ") ?? "all", "something may be missing: fetch again", id),
+  );
 }
 
 function status(path, about) {

@@ -6,7 +6,7 @@ import { bodyLimits, requireBody } from "../body.ts";
 import { authenticated, demand } from "../callers.ts";
 import type { HttpDeps } from "../deps.ts";
 import { type DraftRules, publicationDraft } from "../drafts.ts";
-import { IDEMPOTENCY_TTL_S, tokenOf, type Token } from "../idempotency.ts";
+import { IDEMPOTENCY_TTL_S, type Token, tokenOf } from "../idempotency.ts";
 import { batchAccepted, idempotencyHeaders, PUBLISH_PROBLEMS, problems } from "../schemas.ts";
 import { validationError } from "../validation.ts";
 import { draftRules, restIngress } from "./publish.ts";
@@ -30,7 +30,7 @@ export function batchRoutes(deps: Deps, refused: Refused): FastifyPluginAsyncZod
           tags: ["Publish"],
           summary: "Publish several messages and refreshes",
           description:
-            "Each item: `{channel, payload | scope, to?, push?}`. With a scope it is a refresh. What is wrong with one item is an error in its place and does not touch the others.",
+            "Each item: `{channel, payload | scope, to?, push?}`. With a scope it is a refresh. What is wrong with one item is an error in its place and does not touch the others. A body has at most 4 MiB.",
           headers: idempotencyHeaders,
           body: publicationsBody,
           response: { 202: batchAccepted, ...problems(...PUBLISH_PROBLEMS) },
@@ -71,7 +71,11 @@ function verdict(item: unknown, request: FastifyRequest, rules: DraftRules): Dra
  * longer body under a used key would publish what the shorter one did not have. Tokens count the valid items and not the
  * places, so that every body has the first one.
  */
-async function appendAll(publisher: Deps["publisher"], drafts: readonly Draft[], token: Token | undefined): Promise<string[]> {
+async function appendAll(
+  publisher: Deps["publisher"],
+  drafts: readonly Draft[],
+  token: Token | undefined,
+): Promise<string[]> {
   const requests = drafts.map((draft, i): AppendRequest => {
     if (token === undefined) return { draft };
     return { draft, token: { key: `${token.key}:${i}`, fingerprint: token.fingerprint, ttlS: IDEMPOTENCY_TTL_S } };

@@ -1,4 +1,4 @@
-import { parseChannel, type Publication } from "@carillon/protocol";
+import { type Publication, parseChannel } from "@carillon/protocol";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { authenticated, demand } from "../callers.ts";
 import type { HistoryPage, HttpDeps } from "../deps.ts";
@@ -20,7 +20,10 @@ export function historyRoutes(deps: Pick<HttpDeps, "history" | "auth" | "setting
           summary: "What was published lately on a channel",
           params: channelParams,
           querystring: historyQuery,
-          response: { 200: history, ...problems("UNAUTHENTICATED", "FORBIDDEN", "INVALID_CHANNEL", "INVALID_REQUEST", "BUS_UNAVAILABLE") },
+          response: {
+            200: history,
+            ...problems("UNAUTHENTICATED", "FORBIDDEN", "INVALID_CHANNEL", "INVALID_REQUEST", "BUS_UNAVAILABLE"),
+          },
         },
       },
       async (request, reply) => {
@@ -31,7 +34,9 @@ export function historyRoutes(deps: Pick<HttpDeps, "history" | "auth" | "setting
         const page = await deps.history.read({ channel, since: since === "" ? undefined : since, limit, caller });
         // By hand and as text: payloads go out digit for digit as they came in.
         const text = pageJson(page, caller.may("operate"));
-        return reply.headers({ "content-type": "application/json; charset=utf-8", "cache-control": "no-store" }).send(text as never);
+        return reply
+          .headers({ "content-type": "application/json; charset=utf-8", "cache-control": "no-store" })
+          .send(text as never);
       },
     );
   };

@@ -22,7 +22,8 @@ export function opsRoutes(deps: Pick<HttpDeps, "health" | "metrics" | "auth">): 
         schema: {
           tags: ["Operate"],
           summary: "Whether this node should get traffic",
-          description: "503 while starting, draining, or the bus is absent or deaf; then the problem document has `checks` too.",
+          description:
+            "503 while starting, draining, or the bus is absent or deaf; then the problem document has `checks` too.",
           response: { 200: ready, ...problems("NOT_READY", "DRAINING") },
         },
       },

@@ -6,7 +6,14 @@ import { authenticated, demand } from "../callers.ts";
 import type { HttpDeps } from "../deps.ts";
 import { type DraftRules, messageDraft, refreshDraft } from "../drafts.ts";
 import { tokenOf } from "../idempotency.ts";
-import { accepted, channelParams, idempotencyHeaders, namespaceParams, PUBLISH_PROBLEMS, problems } from "../schemas.ts";
+import {
+  accepted,
+  channelParams,
+  idempotencyHeaders,
+  namespaceParams,
+  PUBLISH_PROBLEMS,
+  problems,
+} from "../schemas.ts";
 
 type Deps = Pick<HttpDeps, "publisher" | "auth" | "settings">;
 
@@ -39,7 +46,10 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
         const draft = messageDraft(request.params.channel, request.body, rules);
         demand(request.caller, "publish", draft.channel);
         const token = tokenOf(request, [draft.channel, request.body]);
-        const id = await publisher.publish(draft, token === undefined ? { ingress: "rest" } : { ingress: "rest", token });
+        const id = await publisher.publish(
+          draft,
+          token === undefined ? { ingress: "rest" } : { ingress: "rest", token },
+        );
         return reply.code(202).send({ id, channel: draft.channel });
       },
     );
@@ -59,7 +69,14 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
           body: refreshBody,
           response: {
             202: accepted,
-            ...problems(...PUBLISH_PROBLEMS, "INVALID_SCOPE", "INVALID_ID", "INVALID_ROOM", "UNKNOWN_NAMESPACE", "NOT_CONFIGURED"),
+            ...problems(
+              ...PUBLISH_PROBLEMS,
+              "INVALID_SCOPE",
+              "INVALID_ID",
+              "INVALID_ROOM",
+              "UNKNOWN_NAMESPACE",
+              "NOT_CONFIGURED",
+            ),
           },
         },
       },
@@ -67,7 +84,10 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
         const draft = refreshDraft(request.params.namespace, request.body, rules);
         demand(request.caller, "refresh", draft.channel);
         const token = tokenOf(request, [draft.channel, request.body]);
-        const id = await publisher.publish(draft, token === undefined ? { ingress: "rest" } : { ingress: "rest", token });
+        const id = await publisher.publish(
+          draft,
+          token === undefined ? { ingress: "rest" } : { ingress: "rest", token },
+        );
         return reply.code(202).send({ id, channel: draft.channel });
       },
     );
@@ -81,6 +101,7 @@ export function draftRules(settings: Deps["settings"]): DraftRules {
 /** As a hook: refuses before anything is read where `INGRESS` leaves `rest` out. */
 export function restIngress(settings: Deps["settings"]): () => Promise<void> {
   return async () => {
-    if (!settings.ingress.has("rest")) throw new CarillonError("INGRESS_DISABLED", "INGRESS does not contain rest here");
+    if (!settings.ingress.has("rest"))
+      throw new CarillonError("INGRESS_DISABLED", "INGRESS does not contain rest here");
   };
 }

@@ -1,0 +1,54 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const program = fileURLToPath(new URL("./crowd-process.ts", import.meta.url));
+
+/** Clients of one node in a process of their own; they all subscribe to one channel. */
+export class Crowd {
+  readonly size: number;
+  readonly #child: ChildProcess;
+  #total = 0;
+
+  private constructor(child: ChildProcess, size: number) {
+    this.#child = child;
+    this.size = size;
+  }
+
+  static async connect(url: string, size: number, channel: string, perSecond = 400): Promise<Crowd> {
+    const child = fork(program, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    const crowd = new Crowd(child, size);
+    const connected = crowd.#next("connected", 300_000);
+    child.send({ cmd: "connect", url, count: size, channel, perSecond });
+    await connected;
+    return crowd;
+  }
+
+  /** Resolves once every client has received `events` more. */
+  async receive(events: number): Promise<void> {
+    this.#total += events * this.size;
+    const reached = this.#next("received", 120_000);
+    this.#child.send({ cmd: "expect", total: this.#total });
+    await reached;
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#child.once("exit", () => resolve());
+      this.#child.send({ cmd: "close" });
+    });
+  }
+
+  #next(what: string, timeoutMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`the clients did not report "${what}" within ${timeoutMs} ms`)), timeoutMs);
+      const onMessage = (message: object) => {
+        if (!(what in message)) return;
+        clearTimeout(timer);
+        this.#child.off("message", onMessage);
+        resolve();
+      };
+      this.#child.on("message", onMessage);
+      this.#child.once("exit", () => reject(new Error("the clients' process ended")));
+    });
+  }
+}

@@ -1,0 +1,68 @@
+/** `npm run bench -- <name …>`: the product beside the stock stack, in one run on one machine; ratios are what counts. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { parseArgs } from "node:util";
+import { append } from "./append.ts";
+import { fanout } from "./fanout.ts";
+import { idle } from "./idle.ts";
+import { latency } from "./latency.ts";
+import { machine } from "./machine.ts";
+import { printTable, type Table } from "./table.ts";
+import { writes } from "./writes.ts";
+
+export interface BenchOptions {
+  /** How often each measurement is repeated, alternating between the two. */
+  readonly rounds: number;
+  /** Length of one measurement. */
+  readonly seconds: number;
+  readonly progress: (line: string) => void;
+}
+
+export interface Bench {
+  readonly name: string;
+  readonly about: string;
+  run(options: BenchOptions): Promise<Table[]>;
+}
+
+const BENCHES: readonly Bench[] = [writes, latency, append, fanout, idle];
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: "string", default: "3" },
+    seconds: { type: "string", default: "5" },
+    json: { type: "string" },
+    list: { type: "boolean", default: false },
+    help: { type: "boolean", short: "h", default: false },
+  },
+});
+
+if (values.help || values.list || positionals.length === 0) {
+  console.log("usage: npm run bench -- <name …|all> [--rounds 3] [--seconds 5] [--json results/bench.json]\n");
+  for (const { name, about } of BENCHES) console.log(`  ${name.padEnd(10)} ${about}`);
+  process.exit(values.help || values.list ? 0 : 2);
+}
+const unknown = positionals.filter((name) => name !== "all" && !BENCHES.some((bench) => bench.name === name));
+if (unknown.length > 0) {
+  console.error(`no benchmark is called ${unknown.join(", ")}; --list names them`);
+  process.exit(2);
+}
+
+const options: BenchOptions = {
+  rounds: Number(values.rounds),
+  seconds: Number(values.seconds),
+  progress: (line) => process.stderr.write(`  ${line}\n`),
+};
+const results: Record<string, Table[]> = {};
+console.log(machine());
+for (const bench of BENCHES) {
+  if (!positionals.includes("all") && !positionals.includes(bench.name)) continue;
+  process.stderr.write(`${bench.name}: ${bench.about}\n`);
+  results[bench.name] = await bench.run(options);
+  for (const table of results[bench.name] ?? []) printTable(table);
+}
+if (values.json !== undefined) {
+  mkdirSync(dirname(values.json), { recursive: true });
+  writeFileSync(values.json, `${JSON.stringify({ machine: machine(), rounds: options.rounds, seconds: options.seconds, results }, null, 2)}\n`);
+}
+process.exit(0);

@@ -1,0 +1,46 @@
+/** The two that are compared, each as one process on the same Redis, with the same HTTP calls to publish. */
+import { fileURLToPath } from "node:url";
+import { freePort, NodeServer, Service } from "@carillon/testkit";
+
+export interface Subject {
+  readonly name: "product" | "stock";
+  readonly url: string;
+  readonly pid: number;
+  stop(): Promise<unknown>;
+}
+
+export type StartSubject = (redisUrl: string) => Promise<Subject>;
+
+const stockProgram = fileURLToPath(new URL("../chaos/baseline/main.ts", import.meta.url));
+
+export const product: StartSubject = async (redisUrl) => {
+  const node = new NodeServer({ REDIS_URL: redisUrl, LOG_LEVEL: "info", CONNECTS_PER_S: "100000", MAX_CONNECTIONS: "100000", REDIS_PREFIX: "bench" });
+  await node.start();
+  return { name: "product", url: node.url, pid: node.pid, stop: () => node.stop() };
+};
+
+export const stock: StartSubject = async (redisUrl) => {
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const service = new Service({
+    name: "the stock node",
+    command: process.execPath,
+    args: [stockProgram],
+    env: { PATH: process.env.PATH ?? "", PORT: String(port), REDIS_URL: redisUrl },
+    ready: (running) => running.output.includes('"listening"'),
+  });
+  await service.start();
+  return { name: "stock", url, pid: service.pid, stop: () => service.stop() };
+};
+
+/** Publishes `events` messages in one call and resolves when it is answered. */
+export async function publish({ url }: Pick<Subject, "url">, channel: string, payload: unknown, events: number): Promise<void> {
+  const publications = Array.from({ length: events }, () => ({ channel, payload }));
+  const response = await fetch(`${url}/api/publications`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ publications }),
+  });
+  if (response.status !== 202) throw new Error(`publishing was answered ${response.status}: ${await response.text()}`);
+  await response.arrayBuffer();
+}

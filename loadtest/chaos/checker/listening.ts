@@ -1,0 +1,128 @@
+/**
+ * One client's history, read from beginning to end: what it heard, what it was told it may have missed, and where the order or
+ * the once of it broke. Knows nothing yet of what was published.
+ */
+import type { ClientHistory, HeardEvent, HistoryEvent } from "./histories.ts";
+import { compareIds, laterId } from "./ids.ts";
+
+export interface Offence {
+  readonly at: number;
+  readonly what: string;
+}
+
+/** A stretch that the client was told it may have missed. */
+export interface ToldGap {
+  readonly at: number;
+  /** `undefined`: all of them. */
+  readonly channels: readonly string[] | undefined;
+  /** Ids above this and up to `to`. `from` undefined: from the beginning. */
+  readonly from: string | undefined;
+  /** `undefined` on the stock stack, where only the time says what may be missing. */
+  readonly to: string | undefined;
+  /** When it last heard something before. */
+  readonly sinceAt: number;
+}
+
+export interface Listening {
+  /** By `keyOf`. */
+  readonly heard: ReadonlyMap<string, readonly HeardEvent[]>;
+  /** By `keyOf` with the scope in place of the tag. */
+  readonly equal: ReadonlyMap<string, readonly HeardEvent[]>;
+  readonly gaps: readonly ToldGap[];
+  readonly doubledIds: readonly Offence[];
+  readonly doubledPublications: readonly Offence[];
+  readonly inversions: readonly Offence[];
+}
+
+export const keyOf = (channel: string, name: string): string => `${channel} ${name}`;
+
+export function listen(history: ClientHistory): Listening {
+  const listener = new Listener();
+  for (const event of history.events) listener.take(event);
+  return listener;
+}
+
+class Listener implements Listening {
+  readonly heard = new Map<string, HeardEvent[]>();
+  readonly equal = new Map<string, HeardEvent[]>();
+  readonly gaps: ToldGap[] = [];
+  readonly doubledIds: Offence[] = [];
+  readonly doubledPublications: Offence[] = [];
+  readonly inversions: Offence[] = [];
+  readonly #ids = new Set<string>();
+  readonly #lanes = new Map<string, number>();
+  #last: string | undefined;
+  #lastAt = 0;
+  /** As they were when this connection began. */
+  #before: { last: string | undefined; lastAt: number } = { last: undefined, lastAt: 0 };
+  #isWhole = false;
+
+  take(event: HistoryEvent): void {
+    switch (event.kind) {
+      case "up":
+        this.#before = { last: this.#last, lastAt: this.#lastAt };
+        this.#isWhole = false;
+        break;
+      case "ready":
+        this.#reach(event.id, event.at, "ready");
+        this.#isWhole = true;
+        break;
+      case "gap":
+        this.#gap(event);
+        break;
+      case "heard":
+        this.#heard(event);
+        break;
+    }
+  }
+
+  #gap({ at, id, channels }: HistoryEvent & { kind: "gap" }): void {
+    // Before `ready` it speaks of all that this connection missed, even where part of that came first.
+    const { last, lastAt } = this.#isWhole ? { last: this.#last, lastAt: this.#lastAt } : this.#before;
+    this.gaps.push({ at, channels, from: last, to: id, sinceAt: lastAt });
+    this.#reach(id, at, "gap");
+  }
+
+  #heard(event: HeardEvent): void {
+    const { at, channel, tag, equalScope, id } = event;
+    const what = `${tag ?? equalScope ?? "something"} on ${channel}${id === undefined ? "" : ` (${id})`}`;
+    const again = tag !== undefined && this.heard.has(keyOf(channel, tag));
+    if (event.replayed !== true) {
+      const sameId = id !== undefined && this.#ids.has(id);
+      if (sameId) this.doubledIds.push({ at, what });
+      else if (again) this.doubledPublications.push({ at, what });
+      else if (id !== undefined && this.#last !== undefined && compareIds(id, this.#last) <= 0) {
+        this.inversions.push({ at, what: `${what} after ${this.#last}` });
+      } else this.#checkLane(event, what);
+      if (id !== undefined) this.#ids.add(id);
+      this.#last = laterId(this.#last, id);
+    } else if (again) this.doubledPublications.push({ at, what });
+    this.#lastAt = at;
+    if (tag !== undefined) append(this.heard, keyOf(channel, tag), event);
+    if (equalScope !== undefined) append(this.equal, keyOf(channel, equalScope), event);
+  }
+
+  #checkLane({ at, tag }: HeardEvent, what: string): void {
+    const [, lane, text] = /^(.+)\.(\d+)$/.exec(tag ?? "") ?? [];
+    if (lane === undefined) return;
+    const number = Number(text);
+    const latest = this.#lanes.get(lane) ?? -1;
+    if (number < latest) this.inversions.push({ at, what: `${what} after ${lane}.${latest}` });
+    else this.#lanes.set(lane, number);
+  }
+
+  /** A position that moves back would have the client hear again what it heard. */
+  #reach(id: string | undefined, at: number, kind: string): void {
+    if (id === undefined) return;
+    if (this.#last !== undefined && compareIds(id, this.#last) < 0) {
+      this.inversions.push({ at, what: `${kind} at ${id} after ${this.#last}` });
+    }
+    this.#last = laterId(this.#last, id);
+  }
+}
+
+function append<T>(map: Map<string, T[]>, key: string, item: T): void {
+  const list = map.get(key);
+  if (list === undefined) map.set(key, [item]);
+  else list.push(item);
+}

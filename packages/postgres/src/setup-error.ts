@@ -1,0 +1,46 @@
+import pg from "pg";
+
+/**
+ * Postgres answers, and is set up in a way that no retry will change: the node says so and ends. Anything else that goes wrong with
+ * Postgres is "away", for which a node waits.
+ */
+export class SetupError extends Error {
+  override readonly name = "SetupError";
+}
+
+const AWAY_NOW = new Set(["57P01", "57P02", "57P03", "53300", "53400", "40001", "40P01", "55P03", "57014"]);
+
+/** What `error` says about the set-up; `undefined` where it is not about that. The message never has the connection string. */
+export function setupErrorFrom(error: unknown): SetupError | undefined {
+  if (error instanceof SetupError) return error;
+  if (!(error instanceof pg.DatabaseError) || error.code === undefined || AWAY_NOW.has(error.code)) return undefined;
+  const cause = { cause: error };
+  switch (error.code) {
+    case "28P01":
+    case "28000":
+      return new SetupError(`Postgres refuses the login: ${error.message}. Check DATABASE_URL`, cause);
+    case "3D000":
+      return new SetupError(`${error.message}. Create it, or correct DATABASE_URL`, cause);
+    case "42501":
+      return new SetupError(
+        `insufficient rights in Postgres: ${error.message}. The role in DATABASE_URL needs the right to create schemas in its ` +
+          "database (grant create on database … to …), or let its owner run the migrations and set MIGRATE=off",
+        cause,
+      );
+    case "42P01":
+    case "3F000":
+    case "42883":
+      return new SetupError(
+        `Carillon's schema is missing or incomplete: ${error.message}. Start once with MIGRATE=on`,
+        cause,
+      );
+    case "25006":
+      return new SetupError(`${STANDBY}`, cause);
+    default:
+      return undefined;
+  }
+}
+
+export const STANDBY =
+  "the Postgres that is configured is a standby (read-only, in recovery), which can neither LISTEN nor hold the outbox: let DATABASE_URL, " +
+  "and DATABASE_LISTEN_URL where set, name the primary (with several hosts: target_session_attrs=read-write at your pooler or DNS)";

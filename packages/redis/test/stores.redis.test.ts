@@ -1,0 +1,96 @@
+import { sharedRedis, waitFor } from "@carillon/testkit";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { connectRedis, RedisInterestRegistry, RedisLog, RedisSessions } from "../src/index.ts";
+import { message } from "./nodes.ts";
+
+async function connections() {
+  const made = connectRedis(await sharedRedis());
+  onTestFinished(() => made.close());
+  return made;
+}
+
+describe("session records", () => {
+  const record = { sub: "u", namespace: "/", rooms: [], channels: [], replays: [] };
+
+  test("that somebody else wrote in another form are none", async () => {
+    const at = await connections();
+    const sessions = new RedisSessions(at, { ttlS: 60 });
+    const forms = [
+      "",
+      "{",
+      "null",
+      "[]",
+      '{"sub":"u"}',
+      JSON.stringify({ ...record, rooms: [["trips"]] }),
+      JSON.stringify({ ...record, sub: 5 }),
+    ];
+
+    for (const form of forms) {
+      await at.commands.run((redis) => redis.set(at.names.session("p"), form));
+      expect(await sessions.load("p"), form).toBeUndefined();
+    }
+  });
+
+  test("go when nobody touches them", async () => {
+    const at = await connections();
+    const sessions = new RedisSessions(at, { ttlS: 1 });
+    await sessions.save("kept", record);
+    await sessions.save("left", record);
+
+    await waitFor(
+      async () => {
+        await sessions.touch(["kept"]);
+        return (await sessions.load("left")) === undefined;
+      },
+      { what: "the other record to go", everyMs: 100 },
+    );
+
+    expect(await sessions.load("kept")).toEqual(record);
+  });
+});
+
+describe("interest", () => {
+  test("is repeated while it is wanted, and gone soon after", async () => {
+    const one = await connections();
+    const node = new RedisInterestRegistry(one, { refreshMs: 100, pollMs: 100 });
+    node.start();
+    onTestFinished(() => node.stop());
+    let told = 0;
+    node.onWanted(() => told++);
+
+    await node.want(["a"]);
+    await node.confirm(["a"]);
+    await new Promise((resolve) => setTimeout(resolve, 600)); // two lifetimes: the condition is that nothing changes
+    expect(await node.wanted()).toEqual(["a"]);
+    expect(await node.confirmed("a")).toBe(true);
+    await node.want([]);
+
+    await waitFor(async () => (await node.wanted()).length === 0, { what: "the wish to go" });
+    await waitFor(async () => !(await node.confirmed("a")), { what: "the confirmation to go with it" });
+    await waitFor(() => told === 2, { what: "both changes to be told" });
+  });
+});
+
+describe("the log", () => {
+  test("begins an epoch above the last one even where the clock is behind it", async () => {
+    const at = await connections();
+    const log = new RedisLog(at, { retentionS: 60, maxEntries: 100 });
+    await log.append([message(1)]);
+
+    await at.commands.redis.hset(at.names.meta, { run: "another", e: "99999999999999" });
+
+    expect(await log.head()).toEqual({ epoch: 100_000_000_000_000, n: 0 });
+    expect(await log.append([message(1)])).toEqual([{ outcome: "appended", id: "100000000000000-1" }]);
+  });
+
+  test("tells a gap in place of an entry that it can't read", async () => {
+    const at = await connections();
+    const log = new RedisLog(at, { retentionS: 60, maxEntries: 100 });
+    const { epoch } = await log.head();
+    await at.commands.redis.xadd(at.names.log, `${epoch}-1`, "t", "5", "r", "nonsense");
+
+    const { entries } = await log.read({ epoch, n: 0 }, 10);
+
+    expect(entries).toEqual([{ id: `${epoch}-1`, timestampMs: 5, gap: {} }]);
+  });
+});

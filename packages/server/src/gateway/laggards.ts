@@ -1,0 +1,83 @@
+/**
+ * Connections that are waited for until they have read what they were sent. One timer for all of them.
+ *
+ * Whoever stays behind longer than the log reaches can't be repaired any more: it is closed, so that it holds nothing here, and
+ * its client comes back and is told.
+ */
+import type { Log, Logger, Meter } from "@carillon/core";
+import { type Position, parseId } from "@carillon/protocol";
+import type { Connection } from "./connection.ts";
+
+export interface LaggardsOptions {
+  readonly log: Pick<Log, "read">;
+  /** Whether the node has everything after a position in memory; then the log need not be asked. */
+  readonly inMemory: (position: Position) => boolean;
+  readonly here: () => Position | undefined;
+  readonly meter: Meter;
+  readonly logger: Logger;
+  readonly checkMs?: number;
+  readonly reachCheckMs?: number;
+}
+
+export class Laggards {
+  readonly #options: LaggardsOptions;
+  readonly #waiting = new Map<Connection, () => void>();
+  #timer: NodeJS.Timeout | undefined;
+  #reachCheckedAt = performance.now();
+  #checkingReach = false;
+
+  constructor(options: LaggardsOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#waiting.size;
+  }
+
+  /** Resolves once the connection has read everything, or is closed. */
+  async drained(connection: Connection): Promise<void> {
+    if (connection.state === "closed" || connection.transport.drained) return;
+    await new Promise<void>((resolve) => {
+      this.#waiting.set(connection, resolve);
+      this.#timer ??= setInterval(() => this.#check(), this.#options.checkMs ?? 100);
+    });
+  }
+
+  #check(): void {
+    for (const [connection, resolve] of this.#waiting) {
+      if (connection.state !== "closed" && !connection.transport.drained) continue;
+      this.#waiting.delete(connection);
+      resolve();
+    }
+    if (this.#waiting.size === 0) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+    } else if (performance.now() - this.#reachCheckedAt >= (this.#options.reachCheckMs ?? 5000)) void this.#checkReach();
+  }
+
+  /** One read of the log for all. Positions of another epoch are told a gap when they have read on, not closed: Redis' death disconnects nobody. */
+  async #checkReach(): Promise<void> {
+    const { log, inMemory, here, meter, logger } = this.#options;
+    const current = here();
+    if (this.#checkingReach || current === undefined) return;
+    this.#checkingReach = true;
+    try {
+      if ([...this.#waiting.keys()].every(({ position }) => inMemory(position))) return;
+      const { entries } = await log.read({ epoch: current.epoch, n: 0 }, 1);
+      const oldest = entries[0] === undefined ? undefined : parseId(entries[0].id);
+      if (oldest === undefined) return;
+      for (const connection of this.#waiting.keys()) {
+        const { position } = connection;
+        if (position.epoch !== oldest.epoch || position.n + 1 >= oldest.n) continue;
+        meter.count("slowClosed");
+        logger.info({ namespace: connection.style.namespace }, "a connection fell further behind than the log reaches: closed");
+        connection.transport.terminate();
+      }
+    } catch (error) {
+      logger.debug({ err: error }, "the reach of the log could not be read");
+    } finally {
+      this.#checkingReach = false;
+      this.#reachCheckedAt = performance.now();
+    }
+  }
+}

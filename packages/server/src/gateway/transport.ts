@@ -1,0 +1,78 @@
+/**
+ * One Engine.IO connection, which may carry several namespaces: what of it was not sent yet, and ways to end it.
+ *
+ * Everything is counted that is handed to it, acks and pings too. Engine.IO hands its buffer to the transport whenever that can
+ * send (`flush`), and the transport can send again (`writable`) once all of that has left this process; for polling that is when
+ * the next poll arrives, and an upgrade hands over what is buffered like any other flush. So two sums are exact for all of them.
+ */
+
+/** What of Engine.IO's connection is used. */
+export interface EngineConnection {
+  readonly readyState: string;
+  readonly transport: { readonly writable: boolean; readonly name: string; readonly socket?: { terminate?: () => void } };
+  readonly writeBuffer: readonly unknown[];
+  write(data: string, options: object): void;
+  close(discard?: boolean): void;
+  on(event: "packetCreate", listener: (packet: EnginePacket) => void): unknown;
+  on(event: "flush", listener: () => void): unknown;
+}
+
+interface EnginePacket {
+  readonly data?: string | { readonly length: number };
+  readonly options?: { readonly bytes?: number };
+}
+
+export class Transport {
+  readonly engine: EngineConnection;
+  /** Namespaces that it joined or is about to join. */
+  readonly namespaces = new Set<string>();
+  /** Clients' requests that are not answered yet. */
+  pendingRequests = 0;
+  #buffered = 0;
+  #inFlight = 0;
+
+  constructor(engine: EngineConnection) {
+    this.engine = engine;
+    engine.on("packetCreate", ({ data, options }) => {
+      this.#buffered += options?.bytes ?? data?.length ?? 0;
+    });
+    engine.on("flush", () => {
+      this.#inFlight = this.#buffered;
+      this.#buffered = 0;
+    });
+  }
+
+  /** Bytes handed to this transport that are still in this process. */
+  get unsentBytes(): number {
+    return this.#buffered + (this.engine.transport.writable ? 0 : this.#inFlight);
+  }
+
+  /** Whether everything written has left this process. */
+  get drained(): boolean {
+    return this.engine.transport.writable && this.engine.writeBuffer.length === 0;
+  }
+
+  /** After what was written; stock clients come back from it by themselves. */
+  close(): void {
+    this.engine.close();
+  }
+
+  /** Now, whether or not the client reads: an orderly close would wait behind all that it doesn't read. */
+  terminate(): void {
+    const { socket } = this.engine.transport;
+    this.engine.close(true);
+    socket?.terminate?.();
+  }
+}
+
+const transports = new WeakMap<object, Transport>();
+
+/** The one `Transport` of an Engine.IO connection. */
+export function transportOf(engine: object): Transport {
+  let transport = transports.get(engine);
+  if (transport === undefined) {
+    transport = new Transport(engine as EngineConnection);
+    transports.set(engine, transport);
+  }
+  return transport;
+}
