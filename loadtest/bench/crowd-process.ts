@@ -2,7 +2,13 @@
 import { WebSocket } from "ws";
 
 type Command =
-  | { readonly cmd: "connect"; readonly url: string; readonly count: number; readonly channel: string; readonly perSecond: number }
+  | {
+      readonly cmd: "connect";
+      readonly url: string;
+      readonly count: number;
+      readonly channel: string;
+      readonly perSecond: number;
+    }
   | { readonly cmd: "expect"; readonly total: number }
   | { readonly cmd: "close" };
 
@@ -32,7 +38,9 @@ async function connect({ url, count, channel, perSecond }: Extract<Command, { cm
 
 function open(url: string, channel: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const socket = new WebSocket(`${url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`, { perMessageDeflate: false });
+    const socket = new WebSocket(`${url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`, {
+      perMessageDeflate: false,
+    });
     sockets.push(socket);
     socket.on("error", reject);
     socket.on("message", (data: Buffer) => {

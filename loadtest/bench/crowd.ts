@@ -40,7 +40,10 @@ export class Crowd {
 
   #next(what: string, timeoutMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`the clients did not report "${what}" within ${timeoutMs} ms`)), timeoutMs);
+      const timer = setTimeout(
+        () => reject(new Error(`the clients did not report "${what}" within ${timeoutMs} ms`)),
+        timeoutMs,
+      );
       const onMessage = (message: object) => {
         if (!(what in message)) return;
         clearTimeout(timer);

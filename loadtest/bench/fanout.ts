@@ -36,7 +36,12 @@ export const fanout: Bench = {
   },
 };
 
-async function oneSubject(start: StartSubject, redisUrl: string, seconds: number, samples: Map<string, Sample[]>): Promise<void> {
+async function oneSubject(
+  start: StartSubject,
+  redisUrl: string,
+  seconds: number,
+  samples: Map<string, Sample[]>,
+): Promise<void> {
   const subject = await start(redisUrl);
   const crowd = await Crowd.connect(subject.url, CLIENTS, CHANNEL);
   for (const bytes of PAYLOADS) {
@@ -53,7 +58,13 @@ async function oneSubject(start: StartSubject, redisUrl: string, seconds: number
   await subject.stop();
 }
 
-async function measure(subject: { url: string; pid: number }, crowd: Crowd, payload: string, burst: number, seconds: number): Promise<Sample> {
+async function measure(
+  subject: { url: string; pid: number },
+  crowd: Crowd,
+  payload: string,
+  burst: number,
+  seconds: number,
+): Promise<Sample> {
   const cpu = cpuMicros(subject.pid);
   const began = performance.now();
   let events = 0;
@@ -62,7 +73,10 @@ async function measure(subject: { url: string; pid: number }, crowd: Crowd, payl
     events += burst;
   }
   const deliveries = events * crowd.size;
-  return { cpuPerDelivery: (cpuMicros(subject.pid) - cpu) / deliveries, perSecond: deliveries / ((performance.now() - began) / 1000) };
+  return {
+    cpuPerDelivery: (cpuMicros(subject.pid) - cpu) / deliveries,
+    perSecond: deliveries / ((performance.now() - began) / 1000),
+  };
 }
 
 function toTable(samples: ReadonlyMap<string, readonly Sample[]>): Table {

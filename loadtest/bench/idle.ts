@@ -37,7 +37,10 @@ export const idle: Bench = {
   },
 };
 
-async function perConnection(start: StartSubject, redisUrl: string): Promise<{ name: "product" | "stock"; value: number }> {
+async function perConnection(
+  start: StartSubject,
+  redisUrl: string,
+): Promise<{ name: "product" | "stock"; value: number }> {
   const subject = await start(redisUrl);
   await new Promise((resolve) => setTimeout(resolve, 2000));
   const before = residentBytes(subject.pid);

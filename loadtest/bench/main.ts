@@ -63,6 +63,9 @@ for (const bench of BENCHES) {
 }
 if (values.json !== undefined) {
   mkdirSync(dirname(values.json), { recursive: true });
-  writeFileSync(values.json, `${JSON.stringify({ machine: machine(), rounds: options.rounds, seconds: options.seconds, results }, null, 2)}\n`);
+  writeFileSync(
+    values.json,
+    `${JSON.stringify({ machine: machine(), rounds: options.rounds, seconds: options.seconds, results }, null, 2)}\n`,
+  );
 }
 process.exit(0);

@@ -14,7 +14,13 @@ export type StartSubject = (redisUrl: string) => Promise<Subject>;
 const stockProgram = fileURLToPath(new URL("../chaos/baseline/main.ts", import.meta.url));
 
 export const product: StartSubject = async (redisUrl) => {
-  const node = new NodeServer({ REDIS_URL: redisUrl, LOG_LEVEL: "info", CONNECTS_PER_S: "100000", MAX_CONNECTIONS: "100000", REDIS_PREFIX: "bench" });
+  const node = new NodeServer({
+    REDIS_URL: redisUrl,
+    LOG_LEVEL: "info",
+    CONNECTS_PER_S: "100000",
+    MAX_CONNECTIONS: "100000",
+    REDIS_PREFIX: "bench",
+  });
   await node.start();
   return { name: "product", url: node.url, pid: node.pid, stop: () => node.stop() };
 };
@@ -34,7 +40,12 @@ export const stock: StartSubject = async (redisUrl) => {
 };
 
 /** Publishes `events` messages in one call and resolves when it is answered. */
-export async function publish({ url }: Pick<Subject, "url">, channel: string, payload: unknown, events: number): Promise<void> {
+export async function publish(
+  { url }: Pick<Subject, "url">,
+  channel: string,
+  payload: unknown,
+  events: number,
+): Promise<void> {
   const publications = Array.from({ length: events }, () => ({ channel, payload }));
   const response = await fetch(`${url}/api/publications`, {
     method: "POST",

@@ -9,7 +9,8 @@ import { Redis } from "ioredis";
 import pg from "pg";
 import { Server } from "socket.io";
 
-const { PORT, REDIS_URL, REDIS_SENTINELS, REDIS_SENTINEL_NAME, DATABASE_URL, PING_INTERVAL_MS, PING_TIMEOUT_MS } = process.env;
+const { PORT, REDIS_URL, REDIS_SENTINELS, REDIS_SENTINEL_NAME, DATABASE_URL, PING_INTERVAL_MS, PING_TIMEOUT_MS } =
+  process.env;
 const refreshNamespaces = ["trips", "notifications"];
 const listenRetryMs = 1_000;
 
@@ -62,14 +63,20 @@ process.on("SIGTERM", () => {
 function publish(path: string, body: unknown): boolean {
   const [, , kind, name = ""] = path.split("/");
   if (kind === "refresh") {
-    const { scope, to, payload } = body as { scope: string; to?: { users?: string[]; rooms?: string[] }; payload?: unknown };
+    const { scope, to, payload } = body as {
+      scope: string;
+      to?: { users?: string[]; rooms?: string[] };
+      payload?: unknown;
+    };
     const rooms = [...(to?.users ?? []).map((user) => `user:${user}`), ...(to?.rooms ?? [])];
     const nsp = io.of(`/${name}`);
     (rooms.length > 0 ? nsp.to(rooms) : nsp).emit("refresh", { type: "REFRESH", scope, payload });
     const heardBy = rooms.length > 0 ? rooms.map((room) => personal(name, room)) : name;
     io.of("/channels").to(heardBy).emit("refresh", { type: "REFRESH", scope, payload, channel: name });
   } else if (kind === "notifications") message(name, body);
-  else for (const one of (body as { publications: { channel: string; payload: unknown }[] }).publications) message(one.channel, one.payload);
+  else
+    for (const one of (body as { publications: { channel: string; payload: unknown }[] }).publications)
+      message(one.channel, one.payload);
   return true;
 }
 
@@ -91,7 +98,8 @@ async function hearRedis(): Promise<void> {
   const ingress = redis.duplicate();
   ingress.on("error", () => {});
   const routes: Record<string, string[]> = { "trip.status_changed": refreshNamespaces };
-  for (const name of refreshNamespaces) for (const channel of [`refresh.${name}`, `${name}.refresh`]) routes[channel] = [name];
+  for (const name of refreshNamespaces)
+    for (const channel of [`refresh.${name}`, `${name}.refresh`]) routes[channel] = [name];
   ingress.on("message", (channel: string, text: string) => {
     for (const name of routes[channel] ?? []) localRefresh(name, scopeOf(text));
   });
@@ -103,7 +111,10 @@ async function hearPostgres(url: string): Promise<void> {
   const again = () => setTimeout(() => void hearPostgres(url).catch(again), listenRetryMs);
   client.on("notification", ({ channel, payload = "" }) => {
     if (channel.startsWith("refresh.")) localRefresh(channel.slice("refresh.".length), payload);
-    else io.of("/channels").local.to(channel).emit("notification", { channel, payload: JSON.parse(payload) });
+    else
+      io.of("/channels")
+        .local.to(channel)
+        .emit("notification", { channel, payload: JSON.parse(payload) });
   });
   client.on("error", (error) => {
     log("postgres", { error: error.message });
@@ -111,7 +122,8 @@ async function hearPostgres(url: string): Promise<void> {
     again();
   });
   await client.connect();
-  for (const channel of ["chat", "orders", "refresh.trips", "refresh.notifications"]) await client.query(`listen "${channel}"`);
+  for (const channel of ["chat", "orders", "refresh.trips", "refresh.notifications"])
+    await client.query(`listen "${channel}"`);
 }
 
 function scopeOf(text: string): string {

@@ -50,7 +50,9 @@ export function check(publications: readonly Publication[], histories: readonly 
   const known = knownIds(publications, listenings);
   const vanished = publications.filter(
     (publication) =>
-      !publication.promised && publication.outcome === "accepted" && !known.has(keyOf(publication.channel, publication.tag)),
+      !publication.promised &&
+      publication.outcome === "accepted" &&
+      !known.has(keyOf(publication.channel, publication.tag)),
   );
   let vanishedUntold = 0;
   const clients = histories.map((history, index) => {

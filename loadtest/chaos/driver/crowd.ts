@@ -13,7 +13,12 @@ const kinds: readonly Kind[] = [
   { namespace: "/trips", channels: ["trips"], transports: websocket },
   { namespace: "/channels", channels: ["chat", "orders", "trips"], transports: websocket },
   { namespace: "/notifications", channels: ["notifications"], transports: websocket },
-  { namespace: "/channels", channels: ["chat", "chaos.custom", "notifications"], transports: websocket, asksAgain: false },
+  {
+    namespace: "/channels",
+    channels: ["chat", "chaos.custom", "notifications"],
+    transports: websocket,
+    asksAgain: false,
+  },
   { namespace: "/trips", channels: ["trips"], transports: polling },
   { namespace: "/channels", channels: ["orders", "chaos.big"], transports: websocket },
   { namespace: "/trips", channels: ["trips"], transports: upgrading },

@@ -28,7 +28,8 @@ export class Drivers {
 
   /** Resolves once every client is where publications reach it. */
   async begin(options: Omit<Begin, "command" | "clients">): Promise<void> {
-    for (const { child, specs } of this.#drivers) child.send({ command: "begin", clients: specs, ...options } satisfies Command);
+    for (const { child, specs } of this.#drivers)
+      child.send({ command: "begin", clients: specs, ...options } satisfies Command);
     const total = this.specs.length;
     await waitFor(() => this.progress.begun === total, {
       what: "every client to be connected and subscribed",
@@ -44,7 +45,8 @@ export class Drivers {
   /** Of all of them, as of a moment ago. */
   get progress(): Progress {
     const all = this.#drivers.flatMap(({ progress }) => progress ?? []);
-    const sum = (key: "connected" | "begun" | "heard" | "gaps" | "done") => all.reduce((total, one) => total + one[key], 0);
+    const sum = (key: "connected" | "begun" | "heard" | "gaps" | "done") =>
+      all.reduce((total, one) => total + one[key], 0);
     return {
       kind: "progress",
       connected: sum("connected"),

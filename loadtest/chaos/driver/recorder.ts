@@ -77,7 +77,14 @@ export class Recorder {
   finish(): ClientHistory {
     this.#socket.disconnect();
     const { name, user, channels, rooms } = this.spec;
-    return { client: name, user, channels, rooms, owedFrom: this.#owedFrom ?? Number.POSITIVE_INFINITY, events: this.#events };
+    return {
+      client: name,
+      user,
+      channels,
+      rooms,
+      owedFrom: this.#owedFrom ?? Number.POSITIVE_INFINITY,
+      events: this.#events,
+    };
   }
 
   get #engine(): Raw | undefined {
@@ -118,7 +125,13 @@ export class Recorder {
     });
   }
 
-  #heard(channel: string, body: Body, id: string | undefined, tag: string | undefined, equalScope: string | undefined): void {
+  #heard(
+    channel: string,
+    body: Body,
+    id: string | undefined,
+    tag: string | undefined,
+    equalScope: string | undefined,
+  ): void {
     this.heard++;
     const replayed = body.id !== undefined;
     const event: HeardEvent = { kind: "heard", at: now(), channel };
@@ -144,7 +157,8 @@ export class Recorder {
     const { asksAgain, channels, rooms, namespace } = this.spec;
     const all = !this.#joined || asksAgain;
     const missingRooms = rooms.filter((room) => all || !body.rooms.includes(room));
-    const missing = namespace === "/channels" ? channels.filter((channel) => all || !body.channels.includes(channel)) : [];
+    const missing =
+      namespace === "/channels" ? channels.filter((channel) => all || !body.channels.includes(channel)) : [];
     await this.#ask(missing, missingRooms, this.#joined && !asksAgain ? id : undefined);
   }
 

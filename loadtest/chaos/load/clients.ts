@@ -25,7 +25,9 @@ export class ClientIngress implements Ingress {
     return this.#ledger.record({ tag, channel: "chat", promised: true }, async () => {
       // What the socket held back while it was away would be sent after its time.
       if (!this.#socket.connected) throw new Refused("not connected");
-      const answer = await this.#socket.timeout(ackTimeoutMs).emitWithAck("publish", { channel: "chat", payload: { tag } });
+      const answer = await this.#socket
+        .timeout(ackTimeoutMs)
+        .emitWithAck("publish", { channel: "chat", payload: { tag } });
       if (answer?.ok === true) return answer.id as string | undefined;
       throw answer?.error?.retryAfterS === undefined ? new Refused(JSON.stringify(answer)) : new Error("perhaps");
     });

@@ -27,7 +27,11 @@ export class Load {
     this.#lanes = new Map(
       ingresses.map((ingress) => [
         ingress,
-        Array.from({ length: ingress.lanes }, (_, index) => ({ name: `${ingress.name}${index}`, next: 0, busy: undefined })),
+        Array.from({ length: ingress.lanes }, (_, index) => ({
+          name: `${ingress.name}${index}`,
+          next: 0,
+          busy: undefined,
+        })),
       ]),
     );
     for (const ingress of ingresses) this.#sent.set(ingress, 0);

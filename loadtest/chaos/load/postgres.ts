@@ -26,7 +26,12 @@ const statements: Readonly<Record<PostgresForm, Statement>> = {
   publish: { sql: "select carillon.publish('chat', $1::jsonb)", channel: "chat", promised: true, value: asPayload },
   refresh: { sql: "select carillon.refresh('trips', $1)", channel: "trips", promised: true, value: scopeOfTag },
   notify: { sql: "select pg_notify('chat', $1)", channel: "chat", promised: false, value: asPayload },
-  insert: { sql: `insert into ${chaosTable} (tag) values ($1)`, channel: "orders", promised: true, value: (tag) => tag },
+  insert: {
+    sql: `insert into ${chaosTable} (tag) values ($1)`,
+    channel: "orders",
+    promised: true,
+    value: (tag) => tag,
+  },
 };
 
 /** Where the statement failed before Postgres could have committed it. */

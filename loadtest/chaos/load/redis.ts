@@ -1,5 +1,5 @@
 /** Publishes on the Redis channels that the nodes hear: at most once, as pub/sub is. */
-import { Redis } from "ioredis";
+import type { Redis } from "ioredis";
 import { scopeOfTag } from "../names.ts";
 import type { Ingress } from "./ingress.ts";
 import { type Draft, type Ledger, Refused } from "./ledger.ts";
@@ -71,7 +71,11 @@ function messageOf(form: RedisForm, tag: string): [channel: string, text: string
     case "json":
       return ["trips.refresh", JSON.stringify({ scope }), ["trips"]];
     case "nest":
-      return ["refresh.trips", JSON.stringify({ pattern: "refresh.trips", data: { type: "REFRESH", scope } }), ["trips"]];
+      return [
+        "refresh.trips",
+        JSON.stringify({ pattern: "refresh.trips", data: { type: "REFRESH", scope } }),
+        ["trips"],
+      ];
     case "event":
       return ["trip.status_changed", JSON.stringify({ scope, tripId: 42 }), ["trips", "notifications"]];
   }

@@ -63,7 +63,8 @@ export class RestIngress implements Ingress {
     const kind = random.below(20);
     if (kind < 6) return refresh(tag, "trips");
     if (kind < 9) return refresh(tag, "notifications");
-    if (kind < 10) return refresh(tag, "trips", { to: { users: [userOf(random.below(20)), userOf(random.below(20))] } });
+    if (kind < 10)
+      return refresh(tag, "trips", { to: { users: [userOf(random.below(20)), userOf(random.below(20))] } });
     if (kind < 12) return refresh(tag, "trips", { to: { rooms: [roomOf(random.below(5))] } });
     if (kind < 13) return refresh(tag, "trips", { payload: { tag } });
     if (kind < 15) {
@@ -96,7 +97,11 @@ export class RestIngress implements Ingress {
     }
   }
 
-  async #post(path: string, body: object, idempotencyKey: string): Promise<{ status: number; answer: { id?: string } }> {
+  async #post(
+    path: string,
+    body: object,
+    idempotencyKey: string,
+  ): Promise<{ status: number; answer: { id?: string } }> {
     const { url, key } = this.#options;
     const response = await fetch(url + path, {
       method: "POST",

@@ -128,7 +128,7 @@ export const redisScenarios: readonly Scenario[] = [
   {
     name: "output-buffer-overflow",
     about: "bursts that overflow the subscribers' output buffers, so that Redis drops them",
-    redis: { args: ["--client-output-buffer-limit", "pubsub 64kb 32kb 1"] },
+    redis: { args: ["--client-output-buffer-limit", "pubsub", "64kb", "32kb", "1"] },
     mayTellGaps: true,
     async play(stage) {
       stage.note(`a burst of ${burst.count} messages of ${burst.bytes} bytes`);

@@ -6,10 +6,13 @@ const createTable = `create table ${chaosTable} (id bigint generated always as i
 
 /** After the nodes' own migrations. */
 export async function prepareDatabase(postgres: PostgresServer): Promise<void> {
-  await waitFor(async () => (await postgres.query("select to_regprocedure('carillon.unwatch(regclass)') as it"))[0]?.it, {
-    what: "the nodes to have brought the schema carillon",
-    timeoutMs: 30_000,
-  });
+  await waitFor(
+    async () => (await postgres.query("select to_regprocedure('carillon.unwatch(regclass)') as it"))[0]?.it,
+    {
+      what: "the nodes to have brought the schema carillon",
+      timeoutMs: 30_000,
+    },
+  );
   await postgres.query(`${createTable}; select carillon.watch('${chaosTable}', 'orders')`);
 }
 

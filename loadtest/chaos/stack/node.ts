@@ -14,7 +14,10 @@ export interface ChaosNodeOptions {
   readonly env: Record<string, string>;
 }
 
-type Program = Pick<NodeServer, "start" | "stop" | "kill" | "freeze" | "thaw" | "running" | "exited" | "output" | "pid">;
+type Program = Pick<
+  NodeServer,
+  "start" | "stop" | "kill" | "freeze" | "thaw" | "running" | "exited" | "output" | "pid"
+>;
 
 const stockMain = fileURLToPath(new URL("../baseline/main.ts", import.meta.url));
 const restartMs = 500;

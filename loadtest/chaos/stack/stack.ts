@@ -65,7 +65,11 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   }
 }
 
-async function start(options: StackOptions, stops: (() => Promise<unknown>)[], stop: () => Promise<void>): Promise<Stack> {
+async function start(
+  options: StackOptions,
+  stops: (() => Promise<unknown>)[],
+  stop: () => Promise<void>,
+): Promise<Stack> {
   const { kind, sentinel } = options;
   const sentinels = sentinel ? await startSentinel(options.redis) : undefined;
   if (sentinels) stops.push(() => sentinels.stop());
@@ -84,14 +88,22 @@ async function start(options: StackOptions, stops: (() => Promise<unknown>)[], s
       ...options.env,
       ...(redisLink && { REDIS_URL: `redis://127.0.0.1:${redisLink.port}` }),
       ...(sentinels && { REDIS_SENTINELS: sentinels.addresses, REDIS_SENTINEL_NAME: sentinels.name }),
-      ...(postgres && postgresLink && { DATABASE_URL: postgres.url.replace(`:${postgres.port}/`, `:${postgresLink.port}/`) }),
+      ...(postgres &&
+        postgresLink && { DATABASE_URL: postgres.url.replace(`:${postgres.port}/`, `:${postgresLink.port}/`) }),
     };
     const node = new ChaosNode({ name: `node ${index}`, kind, port: await freePort(), env });
     placed.push({ node, redisLink, postgresLink });
   }
   const ports = placed.map(({ node }) => node.port);
   const running = placed.slice(0, options.nodes);
-  stops.push(() => Promise.all(placed.map(({ node }) => (node.thaw(), node.stop()))));
+  stops.push(() =>
+    Promise.all(
+      placed.map(({ node }) => {
+        node.thaw();
+        return node.stop();
+      }),
+    ),
+  );
   await Promise.all(running.map(({ node }) => node.start()));
   if (postgres && kind === "carillon") await prepareDatabase(postgres);
 
@@ -114,7 +126,12 @@ async function start(options: StackOptions, stops: (() => Promise<unknown>)[], s
 
 function connectPublisher(redis: RedisServer, sentinels: RedisSentinels | undefined): Redis {
   const client = sentinels
-    ? new Redis({ ...publisherSettings, sentinels: addressesOf(sentinels), name: sentinels.name, sentinelRetryStrategy: () => 200 })
+    ? new Redis({
+        ...publisherSettings,
+        sentinels: addressesOf(sentinels),
+        name: sentinels.name,
+        sentinelRetryStrategy: () => 200,
+      })
     : new Redis(redis.url, publisherSettings);
   client.on("error", () => {}); // it is taken away on purpose
   return client;

@@ -1,5 +1,15 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
-import { parseJson, publicationBody, refreshBody, stringifyJson } from "../src/index.ts";
+import { z } from "zod";
+import {
+  MAX_AUDIENCE,
+  MAX_BATCH,
+  parseJson,
+  publicationBody,
+  publicationsBody,
+  refreshBody,
+  stringifyJson,
+} from "../src/index.ts";
 
 test.each(["9007199254740993", "1e400", "1.0", "-0", "0.1000000000000000055", '[-9223372036854775808,{"a":1E5}]'])(
   "a payload %s passes a schema digit for digit",
@@ -46,4 +56,47 @@ test("a channel's verdict names the offending character", () => {
   const result = publicationBody.safeParse({ channel: "a b" });
 
   expect(result.error?.issues[0]?.message).toContain('character 2 is " "');
+});
+
+test.each([
+  ["an unknown key", { scope: "A", extra: 1 }],
+  ["an unknown list of recipients", { scope: "A", to: { user: ["42"] } }],
+  ["recipients that are no list", { scope: "A", to: { users: "42" } }],
+  ["recipients that are nothing", { scope: "A", to: null }],
+  ["a list of too many", { scope: "A", to: { users: Array.from({ length: MAX_AUDIENCE + 1 }, (_, i) => i) } }],
+  ["a socket without a name", { scope: "A", to: { except: { sockets: [""] } } }],
+  ["no scope", { payload: 1 }],
+])("%s is refused", (_what, body) => {
+  expect(refreshBody.safeParse(body).success).toBe(false);
+});
+
+test("absent lists stay absent and empty ones stay empty", () => {
+  const { to } = refreshBody.parse({ scope: "A", to: { users: [], roles: undefined } });
+
+  expect(to).toStrictEqual({ users: [] });
+});
+
+test("a batch is 1 to 1,000 items, judged one by one later", () => {
+  const sizes = [0, 1, MAX_BATCH, MAX_BATCH + 1];
+
+  const verdicts = sizes.map(
+    (size) => publicationsBody.safeParse({ publications: Array(size).fill("nonsense") }).success,
+  );
+
+  expect(verdicts).toEqual([false, true, true, false]);
+});
+
+test("every schema can describe itself for the API's description", () => {
+  for (const schema of [refreshBody, publicationBody, publicationsBody]) {
+    expect(z.toJSONSchema(schema, { io: "input" })).toMatchObject({ type: "object" });
+  }
+});
+
+test("no input makes a schema throw", () => {
+  fc.assert(
+    fc.property(fc.anything({ withNullPrototype: true }), (value) => {
+      for (const schema of [refreshBody, publicationBody, publicationsBody]) schema.safeParse(value);
+      refreshBody.safeParse({ scope: "A", to: value, payload: value, push: value });
+    }),
+  );
 });

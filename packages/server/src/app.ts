@@ -14,6 +14,7 @@ import { attachWithGate, createIoServer } from "./gateway/io-server.ts";
 import { Replay } from "./gateway/replay.ts";
 import { Requests } from "./gateway/requests.ts";
 import { SessionKeeper } from "./gateway/session-keeper.ts";
+import { sessionIds } from "./gateway/sid.ts";
 import { buildHttp, buildMetricsHttp } from "./http/app.ts";
 import { openAuthenticator as openCallers } from "./http/open-auth.ts";
 import { redisInterpreter } from "./ingress.ts";
@@ -131,7 +132,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   const metricsHttp = settings.metricsPort === undefined ? undefined : buildMetricsHttp({ logger, meter, health, metrics: meter });
   const wsServer = settings.wsPort === undefined ? undefined : createServer((_request, response) => response.writeHead(404).end());
   const serves = settings.roles.has("gateway");
-  if (serves) attachWithGate(io, wsServer ?? http.server, () => admission.refuse());
+  if (serves) attachWithGate(io, wsServer ?? http.server, () => admission.refuse(), sessionIds(settings.stickyRoute));
 
   health.add("bus", "down", () => {
     if (sequencer.position === undefined) return { status: "down", reason: "the bus has not been reached yet" };

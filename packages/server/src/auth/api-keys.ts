@@ -49,7 +49,8 @@ function mayBy(rights: readonly string[]): ApiKey["may"] {
     const [action = "", ...pattern] = right.split(":");
     return { action, matches: compilePattern(pattern.join(":") || "*") };
   });
-  return (action, channel) => grants.some((grant) => grant.action === action && (channel === undefined || grant.matches(channel)));
+  return (action, channel) =>
+    grants.some((grant) => grant.action === action && (channel === undefined || grant.matches(channel)));
 }
 
 function hashOf(secret: string): Buffer {

@@ -30,7 +30,10 @@ export class CredentialsAuthenticator implements Authenticator {
     const principal = await this.#identify(auth, headers);
     const expected = auth.user;
     if (expected !== undefined && expected !== null && String(expected) !== principal.user) {
-      throw new CarillonError("UNAUTHENTICATED", "auth.user is not the token's sub: this client may be using another user's connection");
+      throw new CarillonError(
+        "UNAUTHENTICATED",
+        "auth.user is not the token's sub: this client may be using another user's connection",
+      );
     }
     if (revocations.isRevoked(principal)) throw new CarillonError("REVOKED");
     return principal;
@@ -52,13 +55,15 @@ export class CredentialsAuthenticator implements Authenticator {
 export function bearer(header: string | string[] | undefined): string | undefined {
   if (header === undefined) return undefined;
   const match = typeof header === "string" ? /^Bearer +(\S+) *$/i.exec(header) : null;
-  if (match === null) throw new CarillonError("UNAUTHENTICATED", "the Authorization header must be: Bearer, a space, the token");
+  if (match === null)
+    throw new CarillonError("UNAUTHENTICATED", "the Authorization header must be: Bearer, a space, the token");
   return match[1];
 }
 
 function oneToken(inAuth: unknown, inHeader: string | undefined): string | undefined {
   if (inAuth === undefined || inAuth === null) return inHeader;
-  if (typeof inAuth !== "string" || inAuth === "") throw new CarillonError("UNAUTHENTICATED", "auth.token must be text");
+  if (typeof inAuth !== "string" || inAuth === "")
+    throw new CarillonError("UNAUTHENTICATED", "auth.token must be text");
   if (inHeader !== undefined && inHeader !== inAuth) {
     throw new CarillonError("UNAUTHENTICATED", "auth.token and the Authorization header differ: send one of them");
   }

@@ -35,12 +35,18 @@ function keyCaller(key: ApiKey): Caller {
   return {
     name: key.name,
     kind: "key",
-    may: (action, channel) => (action === "subscribe" ? key.may("operate") : key.may(action satisfies KeyAction, channel)),
+    may: (action, channel) =>
+      action === "subscribe" ? key.may("operate") : key.may(action satisfies KeyAction, channel),
   };
 }
 
 function userCaller(principal: Principal, policy: Policy): Caller {
-  return { name: principal.user ?? "", kind: "user", principal, may: (action, channel) => userMay(principal, policy, action, channel) };
+  return {
+    name: principal.user ?? "",
+    kind: "user",
+    principal,
+    may: (action, channel) => userMay(principal, policy, action, channel),
+  };
 }
 
 function userMay(principal: Principal, policy: Policy, action: Action, channel: string | undefined): boolean {

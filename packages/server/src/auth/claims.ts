@@ -13,9 +13,14 @@ export interface ClaimPaths {
 }
 
 /** What verified claims say, as a principal. Throws `UNAUTHENTICATED` where they lack what every token must have. */
-export function principalFromClaims(claims: Readonly<Record<string, unknown>>, paths: ClaimPaths, patterns: Patterns): Principal {
+export function principalFromClaims(
+  claims: Readonly<Record<string, unknown>>,
+  paths: ClaimPaths,
+  patterns: Patterns,
+): Principal {
   const { exp, iat, sub, sid } = claims;
-  if (typeof exp !== "number" || !Number.isFinite(exp)) throw new CarillonError("UNAUTHENTICATED", "the token has no exp");
+  if (typeof exp !== "number" || !Number.isFinite(exp))
+    throw new CarillonError("UNAUTHENTICATED", "the token has no exp");
   const tenant = at(claims, paths.tenant);
   return {
     user: subject(sub),

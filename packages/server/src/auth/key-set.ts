@@ -1,6 +1,13 @@
 import { type Logger, type Meter, noMeter } from "@carillon/core";
 import { CarillonError } from "@carillon/protocol";
-import { createLocalJWKSet, type CryptoKey, errors, type FlattenedJWSInput, type JSONWebKeySet, type JWSHeaderParameters } from "jose";
+import {
+  type CryptoKey,
+  createLocalJWKSet,
+  errors,
+  type FlattenedJWSInput,
+  type JSONWebKeySet,
+  type JWSHeaderParameters,
+} from "jose";
 
 export interface KeySetOptions {
   readonly url: string;
@@ -36,7 +43,8 @@ export class KeySet {
     if (this.#keys === undefined) await this.#ask();
     else if (performance.now() - this.#fetchedMs > this.#options.maxAgeMs) void this.#ask();
     const keys = this.#keys;
-    if (keys === undefined) throw new CarillonError("NOT_READY", "the keys that verify tokens can't be had just now", { retryAfterS: 2 });
+    if (keys === undefined)
+      throw new CarillonError("NOT_READY", "the keys that verify tokens can't be had just now", { retryAfterS: 2 });
     try {
       return await keys(header, jws);
     } catch (error) {
@@ -61,14 +69,21 @@ export class KeySet {
   async #fetch(): Promise<void> {
     const { url, logger, fetch } = this.#options;
     try {
-      const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS), redirect: "error", headers: { accept: "application/json" } });
+      const response = await fetch(url, {
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+        redirect: "error",
+        headers: { accept: "application/json" },
+      });
       if (!response.ok) throw new Error(`status ${response.status}`);
       const text = await response.text();
       if (text.length > MAX_BYTES) throw new Error("the key set is too large");
       this.#keys = createLocalJWKSet(JSON.parse(text) as JSONWebKeySet);
       this.#fetchedMs = performance.now();
     } catch (error) {
-      logger.warn({ err: error, hasKeys: this.#keys !== undefined }, "fetching the keys that verify tokens (JWKS_URL) failed");
+      logger.warn(
+        { err: error, hasKeys: this.#keys !== undefined },
+        "fetching the keys that verify tokens (JWKS_URL) failed",
+      );
     }
   }
 }

@@ -11,7 +11,11 @@ export const openAuthenticator: Authenticator = {
   },
 };
 
-export function openPrincipal(user: string | undefined, roles: readonly string[] = [], tenant?: string | undefined): Principal {
+export function openPrincipal(
+  user: string | undefined,
+  roles: readonly string[] = [],
+  tenant?: string | undefined,
+): Principal {
   return { user, roles, tenant, sid: undefined, kind: "open", grants: everything, expiresMs: undefined, issuedMs: 0 };
 }
 

@@ -65,7 +65,11 @@ export class SessionClaims {
     let status: number;
     let text: string;
     try {
-      const response = await ask(url, { headers: { cookie, accept: "application/json" }, redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS) });
+      const response = await ask(url, {
+        headers: { cookie, accept: "application/json" },
+        redirect: "manual",
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      });
       status = response.status;
       text = await response.text();
     } catch (error) {
@@ -74,7 +78,8 @@ export class SessionClaims {
     }
     if (status >= 500) throw unavailable();
     const claims = status === 200 && text.length <= MAX_ANSWER_BYTES ? parsed(text) : undefined;
-    if (!isPlainObject(claims)) throw new CarillonError("UNAUTHENTICATED", "the application does not know this session");
+    if (!isPlainObject(claims))
+      throw new CarillonError("UNAUTHENTICATED", "the application does not know this session");
     return claims;
   }
 }
@@ -88,5 +93,7 @@ function parsed(text: string): unknown {
 }
 
 function unavailable(): CarillonError {
-  return new CarillonError("NOT_READY", "the application can't be asked about the session just now", { retryAfterS: 2 });
+  return new CarillonError("NOT_READY", "the application can't be asked about the session just now", {
+    retryAfterS: 2,
+  });
 }

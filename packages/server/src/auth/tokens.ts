@@ -68,11 +68,14 @@ export class Tokens {
         return (await jwtVerify(token, this.#secret, { ...shared, algorithms: ["HS256"] })).payload;
       }
       if (this.#publicKey?.algorithms.includes(alg ?? "")) {
-        return (await jwtVerify(token, this.#publicKey.key, { ...shared, algorithms: this.#publicKey.algorithms })).payload;
+        return (await jwtVerify(token, this.#publicKey.key, { ...shared, algorithms: this.#publicKey.algorithms }))
+          .payload;
       }
       if (this.#options.keySet !== undefined && ASYMMETRIC.includes(alg ?? "")) {
         const { keySet } = this.#options;
-        return (await jwtVerify(token, (header, jws) => keySet.find(header, jws), { ...shared, algorithms: ASYMMETRIC })).payload;
+        return (
+          await jwtVerify(token, (header, jws) => keySet.find(header, jws), { ...shared, algorithms: ASYMMETRIC })
+        ).payload;
       }
     } catch (error) {
       throw refusal(error);
@@ -88,7 +91,8 @@ function isOver({ expiresMs = 0 }: Principal): boolean {
 function refusal(error: unknown): CarillonError {
   if (error instanceof CarillonError) return error;
   if (error instanceof errors.JWTExpired) return new CarillonError("TOKEN_EXPIRED");
-  if (error instanceof errors.JWTClaimValidationFailed) return new CarillonError("UNAUTHENTICATED", `the token's ${error.claim} claim is not accepted here`);
+  if (error instanceof errors.JWTClaimValidationFailed)
+    return new CarillonError("UNAUTHENTICATED", `the token's ${error.claim} claim is not accepted here`);
   if (error instanceof errors.JOSEError) return new CarillonError("UNAUTHENTICATED", "the token is not valid");
   if (error instanceof TypeError) return new CarillonError("UNAUTHENTICATED", "the token is not a JWT");
   throw error;

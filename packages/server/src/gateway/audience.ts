@@ -2,7 +2,7 @@
  * Who hears a publication. Two forms of one rule, side by side: `targets` finds them among the live by rooms, `hears` asks for
  * one connection that catches up. A test compares the two on random input.
  */
-import { type Audience, isGap, type LogEntry } from "@carillon/protocol";
+import { type Audience, isGap, type LogEntry, type Publication } from "@carillon/protocol";
 import type { Namespace } from "socket.io";
 import type { Connection } from "./connection.ts";
 import { channelRoom, EVERYBODY, entityRoom, identityRooms, isIdentityRoom, roleRoom, tenantRoom, userRoom } from "./rooms.ts";
@@ -30,7 +30,16 @@ export function targets(namespace: RoomIndex, ownChannel: string | undefined, en
 
 export function hears(connection: Connection, entry: LogEntry): boolean {
   if (isGap(entry)) return entry.gap.channels === undefined || entry.gap.channels.some((channel) => connection.listensTo(channel));
-  if (!connection.listensTo(entry.channel)) return false;
+  return connection.listensTo(entry.channel) && isFor(connection, entry);
+}
+
+/** The same for one channel that the connection is about to listen to. */
+export function hearsOn(connection: Connection, channel: string, entry: LogEntry): boolean {
+  if (isGap(entry)) return entry.gap.channels === undefined || entry.gap.channels.includes(channel);
+  return entry.channel === channel && isFor(connection, entry);
+}
+
+function isFor(connection: Connection, entry: Publication): boolean {
   const { to } = entry;
   if (to === undefined) return true;
   if (isExcepted(connection, entry.channel, to.except)) return false;

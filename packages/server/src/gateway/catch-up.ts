@@ -88,7 +88,7 @@ export class CatchUp {
   /** Not done: the client must read first what was written, or has gone. */
   async #resume(connection: Connection, offset: Position, join: Join): Promise<{ readonly done: boolean; readonly repaired: boolean }> {
     const { history, maxBytes } = this.#options;
-    const exists = await this.#reached(offset);
+    const exists = await this.#reached(connection, offset);
     const missed = new Missed(connection, maxBytes, this.#held);
     try {
       const { whole, reached } = exists ? await history.scan(offset, missed.visit) : { whole: false, reached: offset };
@@ -112,9 +112,9 @@ export class CatchUp {
    * Whether this node has come as far as `offset`. A client that heard more elsewhere waits, since this node would tell it the
    * same again; one that names what never was, or what a failover lost, does not.
    */
-  async #reached(offset: Position): Promise<boolean> {
+  async #reached(connection: Connection, offset: Position): Promise<boolean> {
     const { sequencer, log } = this.#options;
-    while (comparePositions(offset, this.#here()) > 0) {
+    while (isOpen(connection) && comparePositions(offset, this.#here()) > 0) {
       if (comparePositions(offset, await log.head()) > 0) return false;
       await sequencer.reach(offset, AHEAD_TIMEOUT_MS);
     }

@@ -41,8 +41,9 @@ export type Refuse = (request: IncomingMessage) => CarillonError | undefined;
  * Attaches Socket.IO to a server with a gate before new handshakes. What a retry helps is answered with 503 on the HTTP request
  * itself, since stock clients come back from that by themselves and never from a refusal within the protocol.
  */
-export function attachWithGate(io: Server, server: HttpServer, refuse: Refuse): void {
+export function attachWithGate(io: Server, server: HttpServer, refuse: Refuse, sessionId?: (request: IncomingMessage) => string): void {
   io.attach(server);
+  if (sessionId !== undefined) io.engine.generateId = sessionId;
   const requests = server.listeners("request") as ((request: IncomingMessage, response: ServerResponse) => void)[];
   server.removeAllListeners("request");
   server.on("request", (request, response) => {

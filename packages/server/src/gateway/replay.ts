@@ -4,25 +4,34 @@
  * A replay is older than what the connection already heard, so each of its events has its id in the first argument while the
  * trailing id stays the connection's position.
  */
-import type { History, Meter, Sequencer } from "@carillon/core";
+import type { History, Log, Meter, Sequencer } from "@carillon/core";
 import { comparePositions, formatId, isGap, type LogEntry, type Position } from "@carillon/protocol";
-import { hears } from "./audience.ts";
+import { hearsOn } from "./audience.ts";
 import type { Connection } from "./connection.ts";
 import { entryFrame, gapFrame } from "./frames.ts";
+import { sizeOf } from "./missed.ts";
 
 export interface ReplayOptions {
   readonly history: Pick<History, "scan" | "rest">;
+  readonly log: Pick<Log, "head">;
   readonly sequencer: Pick<Sequencer, "position" | "reach">;
   /** The id that may trail an event on a connection: nothing at or below it is still to be written there. */
   readonly settled: (connection: Connection) => Position;
+  readonly spreadMs: (connection: Connection, channel?: string) => number | undefined;
   readonly meter: Meter;
+  /** Longer replays are told as a gap. */
   readonly maxBytes: number;
 }
 
 export interface Since {
-  readonly id: unknown;
   /** `undefined` when the id is none of ours. */
   readonly position: Position | undefined;
+}
+
+/** What the client is told in the ack, and the id that trailed its events. */
+export interface Started {
+  readonly recovered: boolean;
+  readonly trailing: Position;
 }
 
 const AHEAD_TIMEOUT_MS = 5000;
@@ -34,52 +43,102 @@ export class Replay {
     this.#options = options;
   }
 
-  get position(): Position {
-    return this.#options.sequencer.position ?? { epoch: 0, n: 0 };
+  /**
+   * Acks, writes what was missed and joins in one synchronous step, so that nothing falls between. `undefined` when the connection
+   * closed first. Throws `BUS_UNAVAILABLE`.
+   */
+  async run(
+    connection: Connection,
+    channel: string,
+    since: Since | undefined,
+    ack: (answer: object) => void,
+    join: (started: Started) => void,
+  ): Promise<Started | undefined> {
+    for (;;) {
+      // Behind, it would hear what follows its position by catching up, and again by the replay.
+      await connection.whole;
+      if (connection.state === "closed") return undefined;
+      const missed = since === undefined ? undefined : await this.#collect(connection, channel, since.position);
+      if (connection.state === "live") {
+        // From here to the end without giving way to anything.
+        missed?.finish();
+        return this.#begin(connection, channel, since, missed, ack, join);
+      }
+    }
   }
 
-  /** Acks, writes what was missed and joins in one synchronous step, so that nothing falls between. Throws `BUS_UNAVAILABLE`. */
-  async run(connection: Connection, channel: string, since: Since | undefined, ack: (answer: object) => void, join: () => void): Promise<void> {
-    const missed: LogEntry[] = [];
+  #begin(
+    connection: Connection,
+    channel: string,
+    since: Since | undefined,
+    missed: Collected | undefined,
+    ack: (answer: object) => void,
+    join: (started: Started) => void,
+  ): Started {
+    const whole = missed?.whole === true;
+    const started: Started = { recovered: whole && !missed.entries.some(isGap), trailing: this.#options.settled(connection) };
+    const id = whole && since?.position !== undefined ? since.position : (this.#options.sequencer.position ?? started.trailing);
+    ack({ ok: true, channel, id: formatId(id), recovered: started.recovered });
+    if (since !== undefined) this.#write(connection, channel, whole ? missed.entries : undefined, started.trailing);
+    join(started);
+    return started;
+  }
+
+  async #collect(connection: Connection, channel: string, since: Position | undefined): Promise<Collected> {
+    const { history, maxBytes } = this.#options;
+    const entries: LogEntry[] = [];
     let bytes = 0;
-    const visit = (entries: readonly LogEntry[]) => {
-      for (const entry of entries) {
-        if (!isOn(entry, channel) || !hears(connection, entry)) continue;
-        missed.push(entry);
-        bytes += isGap(entry) ? 64 : 256 + 2 * (entry.payload?.length ?? 0);
+    const visit = (found: readonly LogEntry[]) => {
+      for (const entry of found) {
+        if (bytes > maxBytes) return;
+        if (!hearsOn(connection, channel, entry)) continue;
+        entries.push(entry);
+        bytes += sizeOf(entry);
       }
     };
-    let whole = false;
-    if (since?.position !== undefined) {
-      if (comparePositions(since.position, this.position) > 0) await this.#options.sequencer.reach(since.position, AHEAD_TIMEOUT_MS);
-      const scan = await this.#options.history.scan(since.position, visit);
-      const rest = this.#options.history.rest(scan.reached);
+    const collected = { entries, whole: false, finish: () => {} };
+    if (since === undefined || !(await this.#exists(connection, since))) return collected;
+    const scan = await history.scan(since, visit);
+    collected.finish = () => {
+      const rest = history.rest(scan.reached);
       if (rest !== undefined) visit(rest);
-      whole = scan.whole && rest !== undefined && bytes <= this.#options.maxBytes;
-    }
-    if (connection.state === "closed") return;
-    const here = this.position;
-    const trailing = this.#options.settled(connection);
-    ack({ ok: true, channel, id: whole && since?.position !== undefined ? formatId(since.position) : formatId(here), recovered: whole });
-    if (since !== undefined) this.#write(connection, channel, whole ? missed : undefined, trailing);
-    if (connection.state === "live") join();
+      collected.whole = scan.whole && rest !== undefined && bytes <= maxBytes;
+    };
+    return collected;
   }
 
-  #write(connection: Connection, channel: string, missed: readonly LogEntry[] | undefined, trailing: Position): void {
+  /** Waits for this node where another is further. */
+  async #exists(connection: Connection, since: Position): Promise<boolean> {
+    const { log, sequencer } = this.#options;
+    for (;;) {
+      const here = sequencer.position;
+      if (connection.state === "closed" || here === undefined) return false;
+      if (comparePositions(since, here) <= 0) return true;
+      if (comparePositions(since, await log.head()) > 0) return false;
+      await sequencer.reach(since, AHEAD_TIMEOUT_MS);
+    }
+  }
+
+  #write(connection: Connection, channel: string, entries: readonly LogEntry[] | undefined, trailing: Position): void {
     const { meter } = this.#options;
-    if (missed === undefined) {
-      connection.write(gapFrame(connection.style, [channel], formatId(trailing)));
+    const trailingId = formatId(trailing);
+    if (entries === undefined) {
+      connection.write(gapFrame(connection.style, [channel], trailingId), trailing);
       meter.count("gapsTold", 1, { cause: "replay" });
       return;
     }
-    for (const entry of missed) {
-      if (isGap(entry)) connection.write(gapFrame(connection.style, [channel], formatId(trailing)));
-      else connection.write(entryFrame(connection.style, entry, { trailingId: formatId(trailing) }));
+    for (const entry of entries) {
+      const spreadMs = isGap(entry) || entry.scope === undefined ? undefined : this.#options.spreadMs(connection, channel);
+      if (isGap(entry)) connection.write(gapFrame(connection.style, [channel], trailingId), trailing);
+      else connection.write(entryFrame(connection.style, entry, { trailingId, spreadMs }), trailing);
     }
-    meter.count("deliveries", missed.length, { kind: "replay" });
+    meter.count("deliveries", entries.length, { kind: "replay" });
   }
 }
 
-function isOn(entry: LogEntry, channel: string): boolean {
-  return isGap(entry) ? entry.gap.channels === undefined || entry.gap.channels.includes(channel) : entry.channel === channel;
+interface Collected {
+  readonly entries: readonly LogEntry[];
+  readonly whole: boolean;
+  /** Reads what arrived since; in the same synchronous step as the writing. */
+  finish(): void;
 }

@@ -1,32 +1,63 @@
 /**
- * Session records (M5): what gives a client its rooms and subscriptions back on any node after its own was killed. A record is
- * in the store before the client hears that it joined; it is kept alive while the connection lives.
+ * Session records (M5): what gives a client its rooms and subscriptions back on any node after its own was killed.
+ *
+ * Every connection has one, also with nothing in it: so a session id without a record is one that expired or never was, and its
+ * client is told a gap instead of a "recovered" that silently lost its rooms. A record is in the store before the client hears
+ * that it joined or subscribed; it is kept alive while the connection lives and for the log's retention after.
  */
 import type { Logger, SessionRecord, Sessions } from "@carillon/core";
-import { formatId, parseId } from "@carillon/protocol";
+import { comparePositions, formatId, type Position, type PublicationId, parseId } from "@carillon/protocol";
 import type { Policy } from "../auth/principal.ts";
 import type { Connection } from "./connection.ts";
+
+/**
+ * `quiet` is what a connection that heard little needs, since its last id may be older than the log reaches: `[heard, upTo]` says
+ * that of all that was for this connection up to `upTo`, the last event that it was written carried the id `heard`.
+ *
+ * A client that comes back with exactly `heard` has therefore missed nothing up to `upTo`, however it lost its connection and
+ * whether or not that event was the last that it was sent: it has that one, and between the two there was nothing for it. No
+ * answer of the client is needed for that, and with any other offset it says nothing. Both are of one epoch, in which n has no
+ * holes, so that the log proves the rest from `upTo` on.
+ */
+export interface KeptRecord extends SessionRecord {
+  readonly quiet?: readonly [heard: PublicationId, upTo: PublicationId];
+}
 
 export interface SessionKeeperOptions {
   readonly sessions: Sessions;
   readonly policy: Policy;
+  /** Up to where nothing is still to be written to a connection. */
+  readonly settled: (connection: Connection) => Position;
   readonly logger: Logger;
   readonly retentionMs: number;
+  /** About how many entries the log keeps. */
+  readonly logMaxEntries: number;
+}
+
+interface Kept {
+  readonly connection: Connection;
+  saved: boolean;
+  /** `quiet` as it was saved last. */
+  upTo: Position;
 }
 
 const RETRY_MS = 500;
-const TOUCH_BATCH = 1000;
+const BATCH = 500;
+/** Records MUST live this much longer in the store than the log's retention. */
+const SWEEP_MAX_MS = 30_000;
+/** Longer than the ids that Socket.IO makes. */
+const MAX_PID_LENGTH = 64;
 
 export class SessionKeeper {
   readonly #options: SessionKeeperOptions;
-  /** Private session ids of live connections that have something to come back to. */
-  readonly #kept = new Map<string, Connection>();
+  readonly #kept = new Map<string, Kept>();
   readonly #saving = new Map<Connection, Promise<void>>();
   readonly #timer: NodeJS.Timeout;
+  #sweeping = false;
 
   constructor(options: SessionKeeperOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => void this.#touch(), Math.max(options.retentionMs / 3, 1000));
+    this.#timer = setInterval(() => void this.#sweep(), Math.min(Math.max(options.retentionMs / 3, 1000), SWEEP_MAX_MS));
     this.#timer.unref();
   }
 
@@ -35,8 +66,8 @@ export class SessionKeeper {
   }
 
   /** What the client had under `pid`, cut down to what it may have now. Waits for the store while the client does. */
-  async restore(connection: Connection, pid: unknown): Promise<SessionRecord | undefined> {
-    if (typeof pid !== "string" || pid.length > 64) return undefined;
+  async restore(connection: Connection, pid: unknown): Promise<KeptRecord | undefined> {
+    if (typeof pid !== "string" || pid.length === 0 || pid.length > MAX_PID_LENGTH) return undefined;
     const record = await this.#load(connection, pid);
     const { principal, style } = connection;
     if (record === undefined || record.sub !== (principal.user ?? "") || record.namespace !== style.namespace) return undefined;
@@ -48,15 +79,28 @@ export class SessionKeeper {
     };
   }
 
+  /** From now on the connection's record is kept. Does not wait for the store: until it is there, coming back costs a told gap. */
+  keep(connection: Connection): void {
+    if (connection.state === "closed" || this.#entry(connection)?.saved === true) return;
+    this.save(connection).catch((error: unknown) => this.#options.logger.debug({ err: error }, "saving a session record failed, trying again later"));
+  }
+
   /** Resolves once the connection's rooms and subscriptions as they are now would survive this node. Throws `BUS_UNAVAILABLE`. */
-  async save(connection: Connection): Promise<void> {
+  async save(connection: Connection, extra: { readonly channel?: string; readonly without?: string } = {}): Promise<void> {
+    const kept = this.#entry(connection);
     const pid = privateId(connection);
-    if (pid === undefined) return;
+    if (kept === undefined || pid === undefined) return;
     // One after another, so that an older record never overwrites a newer one.
     const before = this.#saving.get(connection) ?? Promise.resolve();
-    const saving = before.catch(() => {}).then(() => this.#options.sessions.save(pid, recordOf(connection)));
+    const saving = before
+      .catch(() => {})
+      .then(async () => {
+        const upTo = this.#options.settled(connection);
+        await this.#options.sessions.save(pid, recordOf(connection, upTo, extra));
+        kept.saved = true;
+        kept.upTo = upTo;
+      });
     this.#saving.set(connection, saving);
-    this.#kept.set(pid, connection);
     try {
       await saving;
     } finally {
@@ -64,33 +108,86 @@ export class SessionKeeper {
     }
   }
 
+  /** The client has gone, and may come back. */
   forget(connection: Connection): void {
     const pid = privateId(connection);
-    if (pid !== undefined) this.#kept.delete(pid);
+    const kept = pid === undefined ? undefined : this.#kept.get(pid);
+    if (pid === undefined || kept === undefined) return;
+    if (this.#isStale(kept)) this.save(connection).catch(() => {});
+    this.#kept.delete(pid);
   }
 
-  async #load(connection: Connection, pid: string): Promise<SessionRecord | undefined> {
-    for (;;) {
+  #entry(connection: Connection): Kept | undefined {
+    const pid = privateId(connection);
+    if (pid === undefined) return undefined;
+    let kept = this.#kept.get(pid);
+    if (kept === undefined) {
+      kept = { connection, saved: false, upTo: { epoch: 0, n: 0 } };
+      // What is asked for after the end is written once and kept alive no longer.
+      if (connection.state !== "closed") this.#kept.set(pid, kept);
+    }
+    return kept;
+  }
+
+  async #load(connection: Connection, pid: string): Promise<KeptRecord | undefined> {
+    while (connection.state !== "closed") {
       try {
         return await this.#options.sessions.load(pid);
       } catch (error) {
-        if (connection.state === "closed") return undefined;
         this.#options.logger.debug({ err: error }, "loading a session record failed, trying again");
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
+    return undefined;
   }
 
-  async #touch(): Promise<void> {
-    const pids = [...this.#kept.keys()];
-    for (let i = 0; i < pids.length; i += TOUCH_BATCH) {
-      try {
-        await this.#options.sessions.touch(pids.slice(i, i + TOUCH_BATCH));
-      } catch (error) {
-        this.#options.logger.warn({ err: error }, "keeping session records alive failed, trying again later");
-      }
+  /** The log moved on so far that what is saved of the connection's position may soon be out of its reach. */
+  #isStale({ connection, saved, upTo }: Kept): boolean {
+    if (!saved) return true;
+    const now = this.#options.settled(connection);
+    return now.epoch !== upTo.epoch || now.n - upTo.n > this.#options.logMaxEntries / 16;
+  }
+
+  async #sweep(): Promise<void> {
+    if (this.#sweeping) return;
+    this.#sweeping = true;
+    try {
+      const all = [...this.#kept];
+      for (let i = 0; i < all.length; i += BATCH) await this.#refresh(all.slice(i, i + BATCH));
+    } catch (error) {
+      this.#options.logger.warn({ err: error }, "keeping session records alive failed, trying again later");
+    } finally {
+      this.#sweeping = false;
     }
   }
+
+  /** A record that was not found any more is written anew. */
+  async #refresh(batch: readonly (readonly [string, Kept])[]): Promise<void> {
+    const stale = batch.filter(([, kept]) => this.#isStale(kept));
+    const fresh = batch.filter(([, kept]) => !this.#isStale(kept)).map(([pid]) => pid);
+    await Promise.all([
+      ...stale.filter(([, { connection }]) => connection.state !== "closed").map(([, { connection }]) => this.save(connection)),
+      ...(fresh.length > 0 ? [this.#options.sessions.touch(fresh)] : []),
+    ]);
+  }
+}
+
+/** Where the log must be read from for a client that comes back with `offset`. */
+export function provenPosition(record: KeptRecord | undefined, offset: Position): Position {
+  if (record?.quiet === undefined) return offset;
+  const [heard, upTo] = record.quiet.map(parseId);
+  if (heard === undefined || upTo === undefined || comparePositions(heard, offset) !== 0) return offset;
+  return upTo.epoch === offset.epoch && upTo.n > offset.n ? upTo : offset;
+}
+
+/** Replays that a cut may have hit: the client heard nothing after them that would prove their arrival. */
+export function cutReplays(record: SessionRecord, offset: Position): string[] {
+  return record.replays
+    .filter(([channel, id]) => {
+      const at = parseId(id);
+      return record.channels.includes(channel) && (at === undefined || at.epoch !== offset.epoch || at.n >= offset.n);
+    })
+    .map(([channel]) => channel);
 }
 
 /** What Socket.IO gave the client to come back with. */
@@ -98,22 +195,17 @@ function privateId(connection: Connection): string | undefined {
   return (connection.socket as unknown as { readonly pid?: string }).pid;
 }
 
-function recordOf({ principal, style, channels, rooms, replays }: Connection): SessionRecord {
+function recordOf(connection: Connection, upTo: Position, { channel, without }: { readonly channel?: string; readonly without?: string }): KeptRecord {
+  const { principal, style, channels, rooms, replays, told } = connection;
+  const names = new Set(channels.keys());
+  if (channel !== undefined) names.add(channel);
+  if (without !== undefined) names.delete(without);
   return {
     sub: principal.user ?? "",
     namespace: style.namespace,
-    channels: [...channels.keys()],
-    rooms: [...rooms].flatMap(([channel, names]) => [...names].map((room) => [channel, room] as const)),
-    replays: [...replays].map(([channel, position]) => [channel, formatId(position)] as const),
+    channels: [...names],
+    rooms: [...rooms].flatMap(([on, inside]) => [...inside].map((room) => [on, room] as const)),
+    replays: [...replays].filter(([on]) => names.has(on)).map(([on, position]) => [on, formatId(position)] as const),
+    ...(told !== undefined && told.epoch === upTo.epoch && { quiet: [formatId(told), formatId(upTo)] as const }),
   };
-}
-
-/** Replays that a cut may have hit: the client heard nothing after them that would prove their arrival. */
-export function cutReplays(record: SessionRecord, offset: { readonly epoch: number; readonly n: number }): string[] {
-  return record.replays
-    .filter(([channel, id]) => {
-      const at = parseId(id);
-      return record.channels.includes(channel) && (at === undefined || at.epoch !== offset.epoch || at.n >= offset.n);
-    })
-    .map(([channel]) => channel);
 }

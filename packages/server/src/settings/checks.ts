@@ -55,6 +55,10 @@ function checkNamespaces(
   if (values.NAMESPACES.includes("channels")) {
     fault("NAMESPACES", "must not contain channels, which is the namespace of every channel");
   }
+  const closed = [...values.NAMESPACE_ROLES.keys()].filter((name) => !values.NAMESPACES.includes(name));
+  if (closed.length > 0 && !faulty("NAMESPACES")) {
+    fault("NAMESPACE_ROLES", `must name namespaces of NAMESPACES only; ${closed.join(", ")} is not there`);
+  }
   if (!given("EVENT_ROUTES") || faulty("EVENT_ROUTES") || faulty("NAMESPACES")) return;
   const targets = new Set(values.EVENT_ROUTES.flatMap((route) => route.namespaces));
   const unknown = [...targets].filter((name) => !values.NAMESPACES.includes(name));

@@ -17,6 +17,14 @@ export interface AuthSettings {
   readonly authUrl: string | undefined;
   /** As written; the security module parses it. */
   readonly apiKeys: string | undefined;
+  readonly issuer: string | undefined;
+  readonly audience: string | undefined;
+  readonly rolesClaim: string;
+  readonly tenantClaim: string;
+  readonly openChannels: readonly string[];
+  readonly namespaceRoles: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly operatorRole: string | undefined;
+  readonly revocationRetentionS: number;
 }
 
 export interface PostgresSettings {
@@ -37,6 +45,7 @@ export interface Settings {
   readonly corsOrigins: readonly string[];
   readonly drainTimeoutS: number;
   readonly drainDelayS: number;
+  readonly stickyRoute: string;
   readonly auth: AuthSettings;
   /** Absent: the in-memory bus of a single node. */
   readonly redis: RedisSettings | undefined;
@@ -154,6 +163,7 @@ function toSettings(values: Values, redis: RedisSettings | undefined, warnings: 
     corsOrigins: values.CORS_ORIGINS,
     drainTimeoutS: values.DRAIN_TIMEOUT_S,
     drainDelayS: values.DRAIN_DELAY_S,
+    stickyRoute: values.STICKY_ROUTE,
     auth: {
       mode: values.AUTH,
       jwtSecret: values.JWT_SECRET,
@@ -161,6 +171,14 @@ function toSettings(values: Values, redis: RedisSettings | undefined, warnings: 
       jwksUrl: values.JWKS_URL,
       authUrl: values.AUTH_URL,
       apiKeys: values.API_KEYS,
+      issuer: values.JWT_ISSUER,
+      audience: values.JWT_AUDIENCE,
+      rolesClaim: values.JWT_ROLES_CLAIM,
+      tenantClaim: values.JWT_TENANT_CLAIM,
+      openChannels: values.OPEN_CHANNELS,
+      namespaceRoles: values.NAMESPACE_ROLES,
+      operatorRole: values.OPERATOR_ROLE,
+      revocationRetentionS: values.REVOCATION_RETENTION_S,
     },
     redis,
     redisPrefix: values.REDIS_PREFIX,

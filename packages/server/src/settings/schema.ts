@@ -10,6 +10,8 @@ import {
   host,
   matching,
   namePattern,
+  namePatterns,
+  namespaceRoles,
   oneOf,
   onOff,
   origins,
@@ -43,8 +45,8 @@ const HTTP = ["http:", "https:"];
 /** In the order of the documentation: a heading and its settings. */
 // biome-ignore format: a line a group
 export const GROUPS = {
-  Process: ["PORT", "HOST", "WS_PORT", "METRICS_PORT", "ROLES", "NODE_ENV", "LOG_LEVEL", "TRUST_PROXY", "CORS_ORIGINS", "DRAIN_TIMEOUT_S", "DRAIN_DELAY_S"],
-  Authentication: ["AUTH", "JWT_SECRET", "JWT_PUBLIC_KEY", "JWKS_URL", "AUTH_URL", "API_KEYS"],
+  Process: ["PORT", "HOST", "WS_PORT", "METRICS_PORT", "ROLES", "NODE_ENV", "LOG_LEVEL", "TRUST_PROXY", "CORS_ORIGINS", "DRAIN_TIMEOUT_S", "DRAIN_DELAY_S", "STICKY_ROUTE"],
+  Authentication: ["AUTH", "JWT_SECRET", "JWT_PUBLIC_KEY", "JWKS_URL", "AUTH_URL", "API_KEYS", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLES_CLAIM", "JWT_TENANT_CLAIM", "OPEN_CHANNELS", "NAMESPACE_ROLES", "OPERATOR_ROLE", "REVOCATION_RETENTION_S"],
   Redis: ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_TLS", "REDIS_SENTINELS", "REDIS_SENTINEL_NAME", "REDIS_SENTINEL_PASSWORD", "REDIS_CLUSTER_NODES", "REDIS_PREFIX", "REDIS_INGRESS_PREFIX"],
   Postgres: ["DATABASE_URL", "DATABASE_LISTEN_URL", "MIGRATE", "PG_CHANNELS", "PG_CUSTOM_CHANNELS", "MAX_LISTEN_CHANNELS", "WATCH_MAX_ROWS", "OUTBOX_RETENTION_S"],
   Channels: ["NAMESPACES", "INGRESS", "EVENT_ROUTES", "MAX_PAYLOAD_BYTES", "COALESCE_MS", "REFETCH_BUDGET_PER_S"],
@@ -65,6 +67,7 @@ export const SCHEMA = {
   CORS_ORIGINS: { rule: origins(), default: "", defaultText: "none: pages of the same origin only", about: "Origins of web pages that may call and connect. `*` allows every page, without cookies." },
   DRAIN_TIMEOUT_S: { rule: wholeNumber(0, 3600), default: "8", about: "Longest time between SIGTERM and exit; keep the orchestrator's grace period above it." },
   DRAIN_DELAY_S: { rule: wholeNumber(0, 600), default: "0", about: "How long a draining node still takes new requests, for load balancers that notice late. Counts within `DRAIN_TIMEOUT_S`." },
+  STICKY_ROUTE: { rule: matching(/^[A-Za-z0-9_-]{1,64}$/, "auto, off, or 1 to 64 letters, digits, _ and -"), default: "off", about: "What polling session ids begin with, so that a balancer keeps clients without cookies at their node. `auto`: nginx's own name for this node (`sticky route`), the MD5 of the address and port that the handshake reached; or a text of this node's own." },
 
   AUTH: { rule: oneOf(["on", "off"]), default: "on", about: "`off`: everybody is believed and may do everything; for trying out. Refused with `NODE_ENV=production`." },
   JWT_SECRET: { rule: text(), secret: true, about: "Verifies client tokens signed with HS256; at least 32 random characters." },
@@ -72,6 +75,14 @@ export const SCHEMA = {
   JWKS_URL: { rule: url(HTTP, "https://issuer.example.com/.well-known/jwks.json"), about: "Where the public keys of client tokens are published." },
   AUTH_URL: { rule: url(HTTP, "https://app.example.com/session"), about: "Asked with the request's cookie; answers claims." },
   API_KEYS: { rule: matching(/^\s*[\w.-]{1,64}:[^\s,:]{1,1024}(?::[\w.:*|+-]+)?(?:\s*,\s*[\w.-]{1,64}:[^\s,:]{1,1024}(?::[\w.:*|+-]+)?)*\s*$/, "comma-separated name:secret or name:secret:right+right"), secret: true, about: "Keys of servers: `name:secret[:right+right]`, comma-separated. Rights: `publish:<pattern>`, `refresh:<pattern>`, `notify`, `operate`; without any: publish, refresh and notify." },
+  JWT_ISSUER: { rule: text(1024), about: "The `iss` that client tokens must have." },
+  JWT_AUDIENCE: { rule: text(1024), about: "The `aud` that client tokens must have or contain." },
+  JWT_ROLES_CLAIM: { rule: text(256), default: "roles", about: "Claim with the roles; dots lead into objects (`realm_access.roles`)." },
+  JWT_TENANT_CLAIM: { rule: text(256), default: "tenant", about: "Claim with the tenant." },
+  OPEN_CHANNELS: { rule: namePatterns(), default: "", defaultText: "none", about: "Channels that every authenticated user may subscribe to; patterns like `news.*`." },
+  NAMESPACE_ROLES: { rule: namespaceRoles(), default: "", defaultText: "none: open to every authenticated user", about: "Closes refresh namespaces to all but these roles, on every path: `users=admin|manager;trips=driver`." },
+  OPERATOR_ROLE: { rule: text(128), about: "Users with this role are operators." },
+  REVOCATION_RETENTION_S: { rule: wholeNumber(60, 31_536_000), default: "2592000", about: "How long revocations are kept: at least as long as your longest-lived token." },
 
   REDIS_URL: { rule: url(["redis:", "rediss:"], REDIS_URL), secret: true, about: "The bus. Without any Redis setting: a single node with an in-memory bus." },
   REDIS_HOST: { rule: host(), about: "Instead of `REDIS_URL`: host of a single Redis." },

@@ -1,6 +1,6 @@
 /** How the text of one environment variable becomes a value. Each message says what would be right, and never repeats the text. */
 import { isIP } from "node:net";
-import { isChannelName } from "@carillon/protocol";
+import { isChannelName, isPrincipalId } from "@carillon/protocol";
 import { z } from "zod";
 
 export interface Address {
@@ -103,6 +103,33 @@ export function channelNames() {
 /** A pattern of names: `*` stands for any run of characters, `|` parts alternatives. */
 export function namePattern() {
   return matching(NAME_PATTERN, "a pattern of name characters and *, alternatives parted by |");
+}
+
+/** Several of those, comma-separated. */
+export function namePatterns() {
+  return parsed((value): readonly string[] | undefined => {
+    const patterns = list(value);
+    return patterns.length <= MAX_LIST && patterns.every((pattern) => NAME_PATTERN.test(pattern))
+      ? unique(patterns)
+      : undefined;
+  }, "a comma-separated list of names, with * for any run of characters");
+}
+
+/** `users=admin|manager;trips=driver` */
+export function namespaceRoles() {
+  return parsed((value): ReadonlyMap<string, ReadonlySet<string>> | undefined => {
+    const parts = value
+      .split(";")
+      .map((part) => part.trim())
+      .filter((part) => part !== "");
+    const entries = parts.map((part) => {
+      const [namespace = "", roles = "", ...rest] = part.split("=").map((side) => side.trim());
+      const names = roles.split("|").map((role) => role.trim());
+      const right = rest.length === 0 && isChannelName(namespace) && names.every(isPrincipalId);
+      return right ? ([namespace, new Set(names)] as const) : undefined;
+    });
+    return entries.every((entry) => entry !== undefined) ? new Map(entries) : undefined;
+  }, "namespaces with their roles, like users=admin|manager;trips=driver");
 }
 
 export function eventRoutes() {

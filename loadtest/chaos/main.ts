@@ -1,0 +1,55 @@
+/** `npm run chaos`: breaks a cluster in every way that is known, and counts what its clients lose. */
+import { writeFile } from "node:fs/promises";
+import { type Options, readOptions, UsageError } from "./options.ts";
+import { play } from "./play.ts";
+import { ProgressLine, table } from "./report.ts";
+import type { Result } from "./result.ts";
+
+process.exitCode = await main();
+// Whatever is still open belongs to something that was broken on purpose.
+process.exit();
+
+async function main(): Promise<number> {
+  try {
+    const options = readOptions(process.argv.slice(2));
+    if ("print" in options) {
+      console.log(options.print);
+      return 0;
+    }
+    return await run(options);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    console.error(`${error.message}\n--help says more.`);
+    return 2;
+  }
+}
+
+async function run(options: Options): Promise<number> {
+  const { scenarios, json, ...rest } = options;
+  const { nodes, clients, seconds, rate, seed, baseline } = rest;
+  console.log(
+    `${baseline ? "The stock stack" : "Carillon"}: ${options.target?.url ?? `${nodes} nodes`}, ${clients} clients, ` +
+      `${seconds} s of ${rate} publications a second in each scenario, seed ${seed}.`,
+  );
+  const line = new ProgressLine();
+  const results: Result[] = [];
+  const broken: string[] = [];
+  for (const scenario of scenarios) {
+    try {
+      const result = await play(scenario, options, line);
+      results.push(result);
+      console.log(`${scenario.name}: ${[...result.faults, ...result.warnings].join("; ") || "ok"}`);
+      if (!baseline) for (const sample of result.samples.slice(0, 10)) console.log(`  ${sample}`);
+    } catch (error) {
+      // The others can still be played, but the run as a whole has shown nothing for this one.
+      broken.push(scenario.name);
+      console.error(`${scenario.name} could not be played: ${error instanceof Error ? error.stack : error}`);
+    }
+    // After each, so that a run that is ended leaves what it has.
+    if (json !== undefined)
+      await writeFile(json, `${JSON.stringify({ options: rest, results, broken }, undefined, 1)}\n`);
+  }
+  console.log(`\n${table(results)}`);
+  if (broken.length > 0) return 1;
+  return !baseline && results.some(({ faults }) => faults.length > 0) ? 1 : 0;
+}

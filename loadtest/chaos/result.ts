@@ -1,0 +1,135 @@
+/** What a scenario came to: one line of the table, and what stands behind it. */
+import type { Verdict } from "./checker/check.ts";
+import type { Publication } from "./checker/histories.ts";
+import type { Scenario } from "./scenarios/scenario.ts";
+
+export interface Result {
+  readonly scenario: string;
+  readonly clients: number;
+  readonly rounds: number;
+  readonly published: number;
+  readonly accepted: number;
+  /** Of what the clients were owed, summed over them. */
+  readonly owed: number;
+  readonly delivered: number;
+  readonly gapsTold: number;
+  /** Gaps that cover nothing which the client missed. */
+  readonly falseGaps: number;
+  /** Missed, and told of. */
+  readonly told: number;
+  readonly silentlyLost: number;
+  readonly doubledIds: number;
+  readonly doubledPublications: number;
+  readonly outOfOrder: number;
+  readonly overheard: number;
+  /** PUBLISH and NOTIFY that nobody heard; and how often no client was told either. */
+  readonly vanished: number;
+  readonly vanishedUntold: number;
+  /** Clients that did not hear the last publications within the time. */
+  readonly stuck: readonly string[];
+  /** Over the clients: the longest wait of each. */
+  readonly recoveryMs: { readonly median: number; readonly max: number };
+  /** Nodes that ended by themselves. */
+  readonly deaths: number;
+  /** Empty when all is as promised. */
+  readonly faults: readonly string[];
+  readonly warnings: readonly string[];
+  readonly samples: readonly string[];
+  readonly events: readonly string[];
+}
+
+export interface Run {
+  readonly scenario: Scenario;
+  readonly publications: readonly Publication[];
+  readonly verdict: Verdict;
+  readonly stuck: readonly string[];
+  readonly deaths: number;
+  readonly rounds: number;
+  readonly events: readonly string[];
+  readonly startedAt: number;
+}
+
+const maxSamples = 40;
+
+export function resultOf(run: Run): Result {
+  const { clients, vanished, vanishedUntold } = run.verdict;
+  const sum = (value: (client: (typeof clients)[number]) => number) =>
+    clients.reduce((total, client) => total + value(client), 0);
+  const counts = {
+    gapsTold: sum(({ gaps }) => gaps),
+    silentlyLost: sum(({ lost }) => lost.length),
+    doubledIds: sum(({ doubledIds }) => doubledIds.length),
+    doubledPublications: sum(({ doubledPublications }) => doubledPublications.length),
+    outOfOrder: sum(({ inversions }) => inversions.length),
+    overheard: sum(({ overheard }) => overheard.length),
+  };
+  const waits = clients.map(({ longestWaitMs }) => Math.round(longestWaitMs)).sort((a, b) => a - b);
+  return {
+    scenario: run.scenario.name,
+    clients: clients.length,
+    rounds: run.rounds,
+    published: run.publications.length,
+    accepted: run.publications.filter(({ outcome }) => outcome === "accepted").length,
+    owed: sum(({ owed }) => owed),
+    delivered: sum(({ delivered }) => delivered),
+    falseGaps: sum(({ falseGaps }) => falseGaps),
+    told: sum(({ told }) => told),
+    ...counts,
+    vanished: vanished.length,
+    vanishedUntold,
+    stuck: run.stuck,
+    recoveryMs: { median: waits[Math.floor(waits.length / 2)] ?? 0, max: waits.at(-1) ?? 0 },
+    deaths: run.deaths,
+    faults: faultsOf(run, counts),
+    warnings: warningsOf(run, counts),
+    samples: samplesOf(run),
+    events: run.events,
+  };
+}
+
+type Counts = Pick<
+  Result,
+  "gapsTold" | "silentlyLost" | "doubledIds" | "doubledPublications" | "outOfOrder" | "overheard"
+>;
+
+function faultsOf({ scenario, stuck }: Run, counts: Counts): string[] {
+  const faults: string[] = [];
+  if (counts.silentlyLost > 0) faults.push("lost in silence");
+  if (counts.doubledIds > 0) faults.push("an id twice");
+  if (counts.doubledPublications > 0 && !scenario.losesRedisData) faults.push("a publication twice");
+  if (counts.outOfOrder > 0) faults.push("out of order");
+  if (counts.overheard > 0) faults.push("heard what was for others");
+  if (stuck.length > 0) faults.push(`${stuck.length} clients never came back`);
+  return faults;
+}
+
+function warningsOf({ scenario, deaths, verdict }: Run, counts: Counts): string[] {
+  const warnings: string[] = [];
+  if (counts.gapsTold > 0 && !scenario.mayTellGaps) warnings.push("gaps where none is due");
+  if (counts.doubledPublications > 0 && scenario.losesRedisData) warnings.push("sent again after Redis forgot it");
+  if (deaths > 0) warnings.push(`${deaths} nodes died`);
+  if (verdict.vanishedUntold > 0) warnings.push("PUBLISH or NOTIFY vanished untold");
+  return warnings;
+}
+
+function samplesOf({ verdict, startedAt }: Run): string[] {
+  const seconds = (at: number) => `${((at - startedAt) / 1000).toFixed(2)}s`;
+  const samples = verdict.clients.flatMap((client) => [
+    ...client.lost.map(({ tag, channel, ids, sentAt }) => ({
+      kind: "lost",
+      at: sentAt,
+      text: `${client.client} never heard ${tag} on ${channel} (${ids.join(", ") || "no id known"}), sent at ${seconds(sentAt)}`,
+    })),
+    ...(["doubledIds", "doubledPublications", "inversions", "overheard"] as const).flatMap((kind) =>
+      client[kind].map(({ at, what }) => ({ kind, at, text: `${client.client} ${kind} at ${seconds(at)}: ${what}` })),
+    ),
+  ]);
+  // Some of each kind, the earliest first: what comes later mostly follows from it.
+  const byKind = Map.groupBy(samples, ({ kind }) => kind);
+  return [...byKind.values()].flatMap((list) =>
+    list
+      .sort((a, b) => a.at - b.at)
+      .slice(0, maxSamples)
+      .map(({ text }) => text),
+  );
+}

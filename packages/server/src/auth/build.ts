@@ -1,0 +1,67 @@
+/** Puts authentication and authorization together from the settings; `AUTH=off` is one more way, not a special case elsewhere. */
+import { type Logger, type Meter, RevocationList, type Revocations } from "@carillon/core";
+import type { Authenticator as HttpAuthenticator } from "../http/deps.ts";
+import { openAuthenticator as openCallers } from "../http/open-auth.ts";
+import type { Settings } from "../settings/load.ts";
+import { ApiKeys } from "./api-keys.ts";
+import { CredentialsAuthenticator } from "./authenticator.ts";
+import { Callers } from "./callers.ts";
+import { KeySet } from "./key-set.ts";
+import { openAuthenticator, openPolicy } from "./open.ts";
+import { Patterns } from "./patterns.ts";
+import { tokenPolicy } from "./policy.ts";
+import type { Authenticator, Policy } from "./principal.ts";
+import { SessionClaims } from "./session-claims.ts";
+import { Tokens } from "./tokens.ts";
+
+export interface Auth {
+  /** Of connections. */
+  readonly authenticator: Authenticator;
+  readonly policy: Policy;
+  /** Of HTTP requests. */
+  readonly callers: HttpAuthenticator;
+  readonly revocations: RevocationList;
+}
+
+export interface BuildAuthOptions {
+  readonly settings: Pick<Settings, "auth" | "namespaces">;
+  readonly revocations: Revocations;
+  readonly meter: Meter;
+  readonly logger: Logger;
+}
+
+export function buildAuth({ settings, revocations: store, meter, logger }: BuildAuthOptions): Auth {
+  const revocations = new RevocationList({ store, logger });
+  const { auth, namespaces } = settings;
+  if (auth.mode === "off")
+    return { authenticator: openAuthenticator, policy: openPolicy, callers: openCallers, revocations };
+  const patterns = new Patterns();
+  const claims = { roles: auth.rolesClaim, tenant: auth.tenantClaim };
+  const hasTokens = auth.jwtSecret !== undefined || auth.jwtPublicKey !== undefined || auth.jwksUrl !== undefined;
+  const tokens = hasTokens
+    ? new Tokens({
+        secret: auth.jwtSecret,
+        publicKey: auth.jwtPublicKey,
+        keySet: auth.jwksUrl === undefined ? undefined : new KeySet({ url: auth.jwksUrl, logger, meter }),
+        issuer: auth.issuer,
+        audience: auth.audience,
+        claims,
+        patterns,
+      })
+    : undefined;
+  const sessions =
+    auth.authUrl === undefined ? undefined : new SessionClaims({ url: auth.authUrl, claims, patterns, logger });
+  const authenticator = new CredentialsAuthenticator({ tokens, sessions, revocations });
+  const policy = tokenPolicy({
+    namespaces,
+    namespaceRoles: auth.namespaceRoles,
+    openChannels: auth.openChannels,
+    operatorRole: auth.operatorRole,
+  });
+  return {
+    authenticator,
+    policy,
+    callers: new Callers({ keys: new ApiKeys(auth.apiKeys), users: authenticator, policy }),
+    revocations,
+  };
+}
