@@ -20,6 +20,8 @@ export interface Result {
   readonly silentlyLost: number;
   readonly doubledIds: number;
   readonly doubledPublications: number;
+  /** Clients with `auth.ids: "event"` alone: their connection broke between an event and its id. */
+  readonly repeatedUnnamed: number;
   readonly outOfOrder: number;
   readonly overheard: number;
   /** PUBLISH and NOTIFY that nobody heard; and how often no client was told either. */
@@ -60,6 +62,7 @@ export function resultOf(run: Run): Result {
     silentlyLost: sum(({ lost }) => lost.length),
     doubledIds: sum(({ doubledIds }) => doubledIds.length),
     doubledPublications: sum(({ doubledPublications }) => doubledPublications.length),
+    repeatedUnnamed: sum(({ repeatedUnnamed }) => repeatedUnnamed.length),
     outOfOrder: sum(({ inversions }) => inversions.length),
     overheard: sum(({ overheard }) => overheard.length),
   };
@@ -89,7 +92,7 @@ export function resultOf(run: Run): Result {
 
 type Counts = Pick<
   Result,
-  "gapsTold" | "silentlyLost" | "doubledIds" | "doubledPublications" | "outOfOrder" | "overheard"
+  "gapsTold" | "silentlyLost" | "doubledIds" | "doubledPublications" | "repeatedUnnamed" | "outOfOrder" | "overheard"
 >;
 
 function faultsOf({ scenario, stuck }: Run, counts: Counts): string[] {
@@ -107,6 +110,7 @@ function warningsOf({ scenario, deaths, verdict }: Run, counts: Counts): string[
   const warnings: string[] = [];
   if (counts.gapsTold > 0 && !scenario.mayTellGaps) warnings.push("gaps where none is due");
   if (counts.doubledPublications > 0 && scenario.losesRedisData) warnings.push("sent again after Redis forgot it");
+  if (counts.repeatedUnnamed > 0) warnings.push(`${counts.repeatedUnnamed} repeated whose id had not come yet`);
   if (deaths > 0) warnings.push(`${deaths} nodes died`);
   if (verdict.vanishedUntold > 0) warnings.push("PUBLISH or NOTIFY vanished untold");
   return warnings;
@@ -120,7 +124,7 @@ function samplesOf({ verdict, startedAt }: Run): string[] {
       at: sentAt,
       text: `${client.client} never heard ${tag} on ${channel} (${ids.join(", ") || "no id known"}), sent at ${seconds(sentAt)}`,
     })),
-    ...(["doubledIds", "doubledPublications", "inversions", "overheard"] as const).flatMap((kind) =>
+    ...(["doubledIds", "doubledPublications", "repeatedUnnamed", "inversions", "overheard"] as const).flatMap((kind) =>
       client[kind].map(({ at, what }) => ({ kind, at, text: `${client.client} ${kind} at ${seconds(at)}: ${what}` })),
     ),
   ]);

@@ -27,6 +27,7 @@ export interface ClientVerdict {
   readonly falseGaps: number;
   readonly doubledIds: readonly Offence[];
   readonly doubledPublications: readonly Offence[];
+  readonly repeatedUnnamed: readonly Offence[];
   readonly inversions: readonly Offence[];
   /** Heard, and meant for others. */
   readonly overheard: readonly Offence[];
@@ -131,7 +132,7 @@ class Judge {
   }
 
   verdict(): ClientVerdict {
-    const { gaps, doubledIds, doubledPublications, inversions } = this.#listening;
+    const { gaps, doubledIds, doubledPublications, repeatedUnnamed, inversions } = this.#listening;
     return {
       client: this.#history.client,
       owed: this.#owed,
@@ -142,6 +143,7 @@ class Judge {
       falseGaps: gaps.filter((gap) => !this.#usefulGaps.has(gap)).length,
       doubledIds,
       doubledPublications,
+      repeatedUnnamed,
       inversions,
       overheard: this.#overheard,
       longestWaitMs: this.#longestWaitMs,

@@ -31,6 +31,8 @@ export interface Listening {
   readonly gaps: readonly ToldGap[];
   readonly doubledIds: readonly Offence[];
   readonly doubledPublications: readonly Offence[];
+  /** Heard again because the connection broke between an event and the event that names its id (`auth.ids: "event"`). */
+  readonly repeatedUnnamed: readonly Offence[];
   readonly inversions: readonly Offence[];
 }
 
@@ -48,6 +50,7 @@ class Listener implements Listening {
   readonly gaps: ToldGap[] = [];
   readonly doubledIds: Offence[] = [];
   readonly doubledPublications: Offence[] = [];
+  readonly repeatedUnnamed: Offence[] = [];
   readonly inversions: Offence[] = [];
   readonly #ids = new Set<string>();
   readonly #lanes = new Map<string, number>();
@@ -56,12 +59,16 @@ class Listener implements Listening {
   /** As they were when this connection began. */
   #before: { last: string | undefined; lastAt: number } = { last: undefined, lastAt: 0 };
   #isWhole = false;
+  #lastHeard: HeardEvent | undefined;
+  /** The last event of the connection before this one. */
+  #lastBefore: HeardEvent | undefined;
 
   take(event: HistoryEvent): void {
     switch (event.kind) {
       case "up":
         this.#before = { last: this.#last, lastAt: this.#lastAt };
         this.#isWhole = false;
+        this.#lastBefore = this.#lastHeard;
         break;
       case "ready":
         this.#reach(event.id, event.at, "ready");
@@ -90,7 +97,7 @@ class Listener implements Listening {
     if (event.replayed !== true) {
       const sameId = id !== undefined && this.#ids.has(id);
       if (sameId) this.doubledIds.push({ at, what });
-      else if (again) this.doubledPublications.push({ at, what });
+      else if (again) this.#again(event, what);
       else if (id !== undefined && this.#last !== undefined && compareIds(id, this.#last) <= 0) {
         this.inversions.push({ at, what: `${what} after ${this.#last}` });
       } else this.#checkLane(event, what);
@@ -98,8 +105,15 @@ class Listener implements Listening {
       this.#last = laterId(this.#last, id);
     } else if (again) this.doubledPublications.push({ at, what });
     this.#lastAt = at;
+    this.#lastHeard = event;
     if (tag !== undefined) append(this.heard, keyOf(channel, tag), event);
     if (equalScope !== undefined) append(this.equal, keyOf(channel, equalScope), event);
+  }
+
+  #again({ at, channel, tag = "", id }: HeardEvent, what: string): void {
+    const [first] = this.heard.get(keyOf(channel, tag)) ?? [];
+    const unnamed = first !== undefined && first.id === undefined && id !== undefined && first === this.#lastBefore;
+    (unnamed ? this.repeatedUnnamed : this.doubledPublications).push({ at, what });
   }
 
   #checkLane({ at, tag }: HeardEvent, what: string): void {

@@ -1,11 +1,12 @@
 /** Redis that dies, hangs, fails over, or drops its subscribers. */
+import { flap } from "./clients.ts";
 import type { Scenario, Stage } from "./scenario.ts";
 
 /** Once, on a connection of its own. */
-export async function commandRedis(stage: Stage, command: string, ...args: string[]): Promise<void> {
+export async function commandRedis(stage: Stage, command: string, ...args: string[]): Promise<unknown> {
   const client = stage.stack.redis.client();
   try {
-    await client.call(command, ...args);
+    return await client.call(command, ...args);
   } finally {
     client.disconnect();
   }
@@ -31,6 +32,8 @@ export async function freezeRedis(stage: Stage, ms: number): Promise<void> {
   stage.stack.redis.thaw();
 }
 
+/** Some clients are away when Redis forgets: what all others heard live cannot be repaired for them. */
+const awayShare = 0.2;
 const lostTailMs = 1_200;
 const burst = { count: 800, bytes: 4_000 };
 
@@ -54,6 +57,8 @@ export const redisScenarios: readonly Scenario[] = [
     async play(stage) {
       await commandRedis(stage, "BGSAVE");
       await stage.pause(1_200);
+      await flap(stage, awayShare);
+      await stage.pause(300);
       await killRedis(stage, 500);
       await stage.pause(3_000);
     },
@@ -65,6 +70,8 @@ export const redisScenarios: readonly Scenario[] = [
     mayTellGaps: true,
     losesRedisData: true,
     async play(stage) {
+      await flap(stage, awayShare);
+      await stage.pause(300);
       await killRedis(stage, 500);
       await stage.pause(3_000);
     },
@@ -98,6 +105,8 @@ export const redisScenarios: readonly Scenario[] = [
       await client.call("CLIENT", "KILL", "TYPE", "replica");
       client.disconnect();
       await stage.pause(lostTailMs);
+      await flap(stage, awayShare);
+      await stage.pause(300);
       stage.note("SIGKILL the master");
       await master.kill();
       replica.thaw();
@@ -134,6 +143,9 @@ export const redisScenarios: readonly Scenario[] = [
       stage.note(`a burst of ${burst.count} messages of ${burst.bytes} bytes`);
       await stage.rest.noise(burst.count, burst.bytes);
       await stage.pause(2_500);
+      const [, dropped] =
+        /output_buffer_limit_disconnections:(\d+)/.exec(String(await commandRedis(stage, "INFO", "stats"))) ?? [];
+      stage.note(`Redis has dropped ${dropped} connections for it`);
     },
   },
 ];

@@ -49,6 +49,8 @@ interface Reader {
 
 const PAGE = 500;
 const MAX_READERS = 100_000;
+/** In one pass: more than any log has pages. Beyond it the node hears more during a read than its ring holds. */
+const MAX_READS = 5_000;
 /** Entries handed to readers before the event loop gets its turn. */
 const VISITS_PER_TURN = 100_000;
 
@@ -158,7 +160,7 @@ export class History {
       epoch,
       n: readers.reduce((least, { since }) => Math.min(least, since.n), Number.MAX_SAFE_INTEGER),
     };
-    while (readers.length > 0) {
+    for (let reads = 0; readers.length > 0 && reads < MAX_READS; ) {
       const recent = ring.after(from);
       if (recent !== undefined) {
         const served = readers.splice(0, readersPerTurn(recent.length));
@@ -171,6 +173,7 @@ export class History {
       const here = position()!;
       if (here.epoch !== epoch) break;
       const { entries, head } = await log.read(from, PAGE);
+      reads++;
       meter.count("logReads");
       if (head.epoch !== epoch) break;
       const first = entries[0] === undefined ? head.n + 1 : numberOf(entries[0]);

@@ -128,6 +128,8 @@ export interface InterestRegistry {
   wanted(): Promise<ChannelName[]>;
   /** The bridge says: LISTEN on these holds. */
   confirm(channels: readonly ChannelName[]): Promise<void>;
+  /** This node is not the bridge any more, and vouches for nothing. */
+  release(): void;
   onWanted(listener: () => void): void;
   onConfirmed(listener: (channels: readonly ChannelName[]) => void): void;
   /** Whether LISTEN on this channel holds as far as is known now. */

@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import pg from "pg";
 
 export interface QueryOptions {
@@ -42,7 +43,6 @@ const SESSION = `
   set synchronous_commit = on;
   set enable_seqscan = off;
   set search_path = pg_catalog, pg_temp;
-  set default_transaction_read_only = off;
 `;
 
 const asText = { getTypeParser: () => (value: string) => value };
@@ -52,8 +52,8 @@ export class Connection {
   readonly #client: pg.Client;
   readonly #options: ConnectionOptions;
   readonly #silenceMs: number;
-  /** When each unanswered query runs into its limit of silence. */
-  readonly #owed = new Set<number>();
+  /** The unanswered queries; one that may take long holds up those behind it. */
+  readonly #owed = new Set<{ readonly limitMs: number }>();
   #heardAt = 0;
   #watch: NodeJS.Timeout | undefined;
   #over = false;
@@ -92,10 +92,8 @@ export class Connection {
   }
 
   readonly query: Query = async (text, values, options = {}) => {
-    const limit = options.silenceMs ?? this.#silenceMs;
     if (this.#owed.size === 0) this.#heardAt = performance.now();
-    // Numbered, since two queries may have the same limit.
-    const owed = limit + this.#owed.size * 1e-6;
+    const owed = { limitMs: options.silenceMs ?? this.#silenceMs };
     this.#owed.add(owed);
     try {
       const result = await this.#client.query<string[]>({
@@ -122,14 +120,15 @@ export class Connection {
     this.#stream.destroy();
   }
 
-  get #stream(): import("node:net").Socket {
-    return (this.#client as unknown as { connection: { stream: import("node:net").Socket } }).connection.stream;
+  get #stream(): Socket {
+    return (this.#client as unknown as { connection: { stream: Socket } }).connection.stream;
   }
 
   #checkSilence(): void {
     if (this.#owed.size === 0) return;
     const silentMs = performance.now() - this.#heardAt;
-    if (silentMs > Math.max(...this.#owed)) this.#lose(`no answer for ${Math.round(silentMs)} ms`);
+    const limitMs = Math.max(...[...this.#owed].map((owed) => owed.limitMs));
+    if (silentMs > limitMs) this.#lose(`no answer for ${Math.round(silentMs)} ms`);
   }
 
   #lose(reason: string): void {

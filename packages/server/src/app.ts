@@ -4,19 +4,22 @@ import type { AddressInfo } from "node:net";
 import { History, Interest, Publisher, Relay, Ring, Sequencer } from "@carillon/core";
 import { CHANNEL_NAMESPACES, compilePattern } from "@carillon/protocol";
 import type { Logger as PinoLogger } from "pino";
-import { openAuthenticator, openPolicy } from "./auth/open.ts";
+import { buildAuth } from "./auth/build.ts";
+import { mayRead } from "./auth/reading.ts";
 import { buildBackbone } from "./backbone.ts";
-import { drain } from "./drain.ts";
+import { drain, stopInOrder } from "./drain.ts";
 import { Admission } from "./gateway/admission.ts";
 import { CatchUp } from "./gateway/catch-up.ts";
+import type { Connection } from "./gateway/connection.ts";
 import { Gateway } from "./gateway/gateway.ts";
 import { attachWithGate, createIoServer } from "./gateway/io-server.ts";
+import { Laggards } from "./gateway/laggards.ts";
 import { Replay } from "./gateway/replay.ts";
 import { Requests } from "./gateway/requests.ts";
 import { SessionKeeper } from "./gateway/session-keeper.ts";
 import { sessionIds } from "./gateway/sid.ts";
+import { Spread } from "./gateway/spread.ts";
 import { buildHttp, buildMetricsHttp } from "./http/app.ts";
-import { openAuthenticator as openCallers } from "./http/open-auth.ts";
 import { redisInterpreter } from "./ingress.ts";
 import { Health } from "./ops/health.ts";
 import { LimitedLog } from "./ops/limited-log.ts";
@@ -32,9 +35,13 @@ export interface App {
   stop(): Promise<void>;
 }
 
-/** Bytes of a client's message beyond its payload: event name, channel, framing. */
-const MESSAGE_OVERHEAD_BYTES = 4096;
+/** Bytes of a client's message beyond its payload. Generous, so that what is too large is answered and not cut off. */
+const MESSAGE_OVERHEAD_BYTES = 256 * 1024;
 const CATCH_UP_MAX_BYTES = 16 * 1024 * 1024;
+const CATCH_UP_MAX_HELD_BYTES = 256 * 1024 * 1024;
+const REPLAY_MAX_BYTES = 4 * 1024 * 1024;
+/** Leaves some of the time between a signal and the exit to the process itself. */
+const STOP_RESERVE_MS = 250;
 /** How long the first connections wait for feeds to settle, so that no client hears of gaps from before its time. */
 const SETTLE_TIMEOUT_MS = 5000;
 const LISTENING_TIMEOUT_MS = 3000;
@@ -52,19 +59,29 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   const ring = new Ring({ maxEntries: settings.ringMaxEntries, maxBytes: settings.ringMaxBytes });
   const sequencer = new Sequencer({ log, ring, meter, logger, preload: settings.ringMaxEntries });
   const history = new History({ log, ring, meter, position: () => sequencer.position });
-  const publisher = new Publisher({ log, meter, coalesceMs: settings.coalesceMs, maxPayloadBytes: settings.maxPayloadBytes });
+  const publisher = new Publisher({
+    log,
+    meter,
+    coalesceMs: settings.coalesceMs,
+    maxPayloadBytes: settings.maxPayloadBytes,
+  });
   const namespaces = new Set(settings.namespaces);
   const onNonsense = (ingress: "redis" | "postgres", channel: string) => {
     meter.count("feedDropped", 1, { feed: ingress, reason: "not_understood" });
     limited.warn(`nonsense ${ingress} ${channel}`, { ingress, channel }, "a message was not understood and dropped");
   };
 
-  const postgres = buildPostgres({ settings, backbone, publisher, meter, logger, onNonsense });
+  const auth = buildAuth({ settings, revocations: backbone.revocations, meter, logger });
+  const { policy } = auth;
+
   const listensAlways = new Set(settings.pgChannels);
   const allowedCustom = compilePattern(settings.pgCustomChannels);
+  const isCustom = (channel: string) =>
+    !namespaces.has(channel) && !listensAlways.has(channel) && allowedCustom(channel);
+  const postgres = buildPostgres({ settings, backbone, publisher, isCustom, meter, logger, onNonsense });
   const interest = new Interest({
     registry: backbone.interest,
-    isCustom: (channel) => postgres !== undefined && !namespaces.has(channel) && !listensAlways.has(channel) && allowedCustom(channel),
+    isCustom: (channel) => postgres !== undefined && settings.ingress.has("postgres") && isCustom(channel),
     maxChannels: settings.maxListenChannels,
     confirmTimeoutMs: 3000,
     logger,
@@ -78,38 +95,78 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     maxMessageBytes: settings.maxPayloadBytes + MESSAGE_OVERHEAD_BYTES,
     corsOrigins: settings.corsOrigins,
   });
-  const sessions = new SessionKeeper({ sessions: backbone.sessions, policy: openPolicy, logger, retentionMs: settings.logRetentionS * 1000 });
-  const replay = new Replay({ history, sequencer, meter, maxBytes: CATCH_UP_MAX_BYTES, settled: (connection) => gateway.settled(connection) });
+  const settled = (connection: Connection) => gateway.settled(connection);
+  const spreadMs = (connection: Connection, channel?: string) => gateway.spreadMs(connection, channel);
+  const { logMaxEntries, highWaterBytes } = settings;
+  const laggards = new Laggards({
+    log,
+    inMemory: (position) => ring.after(position) !== undefined,
+    here: () => sequencer.position,
+    meter,
+    logger,
+  });
+  const sessions = new SessionKeeper({
+    sessions: backbone.sessions,
+    policy,
+    settled,
+    logger,
+    retentionMs: settings.logRetentionS * 1000,
+    logMaxEntries,
+  });
+  const replay = new Replay({ history, log, sequencer, settled, spreadMs, meter, maxBytes: REPLAY_MAX_BYTES });
+  const spread = new Spread({ budgetPerS: settings.refetchBudgetPerS, nodes: () => io.of("/").adapter.serverCount() });
   const gateway: Gateway = new Gateway({
     io,
     node,
     refreshNamespaces: settings.namespaces,
     channelNamespaces: CHANNEL_NAMESPACES,
-    authenticator: openAuthenticator,
-    policy: openPolicy,
+    authenticator: auth.authenticator,
+    policy,
     sequencer,
-    catchUp: new CatchUp({ history, sequencer, meter, logger, maxBytes: CATCH_UP_MAX_BYTES }),
+    catchUp: new CatchUp({
+      history,
+      log,
+      sequencer,
+      laggards,
+      spreadMs,
+      highWaterMarkBytes: highWaterBytes,
+      maxBytes: CATCH_UP_MAX_BYTES,
+      maxHeldBytes: CATCH_UP_MAX_HELD_BYTES,
+      meter,
+      logger,
+    }),
+    laggards,
     requests: new Requests({
       namespaces,
-      policy: openPolicy,
+      policy,
       interest,
       sessions,
       replay,
       publisher,
       publishing: settings.ingress.has("clients"),
-      limits: { subscriptions: settings.maxSubscriptionsPerConnection, rooms: settings.maxRoomsPerConnection },
+      limits: {
+        subscriptions: settings.maxSubscriptionsPerConnection,
+        rooms: settings.maxRoomsPerConnection,
+        unsentBytes: 2 * highWaterBytes + REPLAY_MAX_BYTES,
+      },
       meter,
       logger,
     }),
     sessions,
+    spread,
     interest,
     sliceSize: 500,
-    highWaterMarkBytes: settings.highWaterBytes,
+    highWaterMarkBytes: highWaterBytes,
     meter,
     logger,
   });
   const admission = new Admission({
-    closed: () => (health.state === "draining" ? "DRAINING" : health.state === "starting" || sequencer.position === undefined ? "NOT_READY" : undefined),
+    closed: () =>
+      health.state === "draining"
+        ? "DRAINING"
+        : health.state === "starting" || sequencer.position === undefined
+          ? "NOT_READY"
+          : undefined,
     open: () => gateway.openTransports,
     maxConnections: settings.maxConnections,
     perSecond: settings.connectsPerS,
@@ -121,16 +178,27 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     logger,
     meter,
     publisher,
-    history: { read: ({ channel, since, limit }) => history.read(channel, since, limit) },
-    auth: openCallers,
+    history: {
+      read: ({ channel, since, limit, caller: { principal } }) =>
+        history.read(
+          channel,
+          since,
+          limit,
+          (publication) => principal === undefined || mayRead(principal, publication, policy),
+        ),
+    },
+    auth: auth.callers,
+    revoke: (whom) => auth.revocations.revoke({ ...whom, beforeMs: Date.now() }),
     health,
     ...(settings.metricsPort === undefined && { metrics: meter }),
     ...(settings.auth.mode === "off" && {
       demo: { wsPort: () => portOf(wsServer), ...(postgres !== undefined && { examples: postgres.examples }) },
     }),
   });
-  const metricsHttp = settings.metricsPort === undefined ? undefined : buildMetricsHttp({ logger, meter, health, metrics: meter });
-  const wsServer = settings.wsPort === undefined ? undefined : createServer((_request, response) => response.writeHead(404).end());
+  const metricsHttp =
+    settings.metricsPort === undefined ? undefined : buildMetricsHttp({ logger, meter, health, metrics: meter });
+  const wsServer =
+    settings.wsPort === undefined ? undefined : createServer((_request, response) => response.writeHead(404).end());
   const serves = settings.roles.has("gateway");
   if (serves) attachWithGate(io, wsServer ?? http.server, () => admission.refuse(), sessionIds(settings.stickyRoute));
 
@@ -155,6 +223,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
         });
 
   bus.listen(sequencer);
+  auth.revocations.start();
   backbone.start();
   relay?.start();
   const stopSampling = sampleGauges({ meter, sequencer, ring, gateway });
@@ -189,9 +258,11 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   }
 
   async function stop(): Promise<void> {
+    const timeoutMs = settings.drainTimeoutS * 1000;
+    const deadlineMs = performance.now() + timeoutMs - Math.min(STOP_RESERVE_MS, timeoutMs / 4);
     health.enter("draining");
     await drain({
-      timeoutMs: settings.drainTimeoutS * 1000,
+      timeoutMs,
       delayMs: settings.drainDelayS * 1000,
       gateway,
       inFlight: () => publisher.inFlight,
@@ -199,14 +270,22 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       logger,
     });
     stopSampling();
+    auth.revocations.stop();
     interest.stop();
     sessions.stop();
-    await relay?.stop();
-    await postgres?.stop();
-    await backbone.release();
+    spread.stop();
+    await stopInOrder(
+      [
+        ["relay", () => relay?.stop()],
+        ["postgres", () => postgres?.stop()],
+        ["leases", () => backbone.release()],
+        ["connections", () => io.close()],
+        ["http", () => Promise.all([http.close(), metricsHttp?.close()])],
+      ],
+      deadlineMs,
+      logger,
+    );
     sequencer.stop();
-    await io.close();
-    await Promise.all([http.close(), metricsHttp?.close()]);
     backbone.close();
   }
 }
@@ -221,4 +300,3 @@ function listen(server: HttpServer, port: number, host: string): Promise<void> {
     server.listen(port, host, () => resolve());
   });
 }
-

@@ -10,12 +10,14 @@ import {
   type Log,
   type Logger,
   MemoryInterestRegistry,
-  MemoryLease,
   MemoryLog,
+  MemoryRevocations,
   MemorySessions,
   type Meter,
+  type Revocations,
   type Sessions,
 } from "@carillon/core";
+import { CHANNEL_NAMESPACES } from "@carillon/protocol";
 import {
   connectRedis,
   createCarillonAdapter,
@@ -25,6 +27,7 @@ import {
   RedisLease,
   RedisLog,
   type RedisProblem,
+  RedisRevocations,
   RedisSessions,
 } from "@carillon/redis";
 import type { Namespace } from "socket.io";
@@ -37,6 +40,7 @@ export interface Backbone {
   readonly bus: Bus;
   readonly sessions: Sessions;
   readonly interest: InterestRegistry;
+  readonly revocations: Revocations;
   readonly adapter: ((namespace: Namespace) => Adapter) | undefined;
   /** The Redis channels that applications publish to, and who carries them; absent without Redis or that ingress. */
   readonly ingress: { readonly feed: Feed; readonly lease: Lease } | undefined;
@@ -60,13 +64,17 @@ export function buildBackbone(options: BackboneOptions): Backbone {
 }
 
 function inMemory(settings: Settings): Backbone {
-  const log = new MemoryLog({ maxEntries: Math.min(settings.logMaxEntries, settings.ringMaxEntries), retentionMs: settings.logRetentionS * 1000 });
+  const log = new MemoryLog({
+    maxEntries: Math.min(settings.logMaxEntries, settings.ringMaxEntries),
+    retentionMs: settings.logRetentionS * 1000,
+  });
   return {
     kind: "memory",
     log,
     bus: log,
     sessions: new MemorySessions(),
     interest: new MemoryInterestRegistry(),
+    revocations: new MemoryRevocations(settings.auth.revocationRetentionS * 1000),
     adapter: undefined,
     ingress: undefined,
     start() {},
@@ -77,7 +85,13 @@ function inMemory(settings: Settings): Backbone {
 }
 
 function onRedis(redis: RedisSettings, { settings, node, meter, logger }: BackboneOptions): Backbone {
-  const connections = connectRedis({ ...connectOptions(redis), prefix: settings.redisPrefix, timeoutMs: settings.appendTimeoutMs, meter, logger });
+  const connections = connectRedis({
+    ...connectOptions(redis),
+    prefix: settings.redisPrefix,
+    timeoutMs: settings.appendTimeoutMs,
+    meter,
+    logger,
+  });
   const log = new RedisLog(connections, {
     retentionS: settings.logRetentionS,
     maxEntries: settings.logMaxEntries,
@@ -87,6 +101,7 @@ function onRedis(redis: RedisSettings, { settings, node, meter, logger }: Backbo
   });
   const bus = new RedisBus(connections, log, { nodeId: node, meter, logger });
   const interest = new RedisInterestRegistry(connections, { logger });
+  const revocations = new RedisRevocations(connections, { retentionS: settings.auth.revocationRetentionS, logger });
   const carries = settings.ingress.has("redis") && settings.roles.has("bridge");
   const feed = carries ? new RedisFeed(connections, { ...ingressChannels(settings), meter, logger }) : undefined;
   const lease = carries ? new RedisLease(connections, { name: "redis-ingress", meter, logger }) : undefined;
@@ -96,14 +111,16 @@ function onRedis(redis: RedisSettings, { settings, node, meter, logger }: Backbo
     bus,
     sessions: new RedisSessions(connections, { ttlS: settings.logRetentionS + 60, meter }),
     interest,
+    revocations,
     adapter: createCarillonAdapter(connections, { meter, logger }),
     ingress: feed !== undefined && lease !== undefined ? { feed, lease } : undefined,
     start() {
       bus.start();
       interest.start();
+      revocations.start();
       lease?.start();
     },
-    probe: () => connections.probe(),
+    probe: () => connections.probe({ namespaces: ioNamespaces(settings), ...ingressChannels(settings) }),
     async release() {
       await lease?.stop();
       feed?.stop();
@@ -111,13 +128,22 @@ function onRedis(redis: RedisSettings, { settings, node, meter, logger }: Backbo
     close() {
       bus.stop();
       interest.stop();
+      revocations.stop();
+      log.close();
       connections.close();
     },
   };
 }
 
+function ioNamespaces({ namespaces }: Settings): string[] {
+  return [...namespaces.map((name) => `/${name}`), ...CHANNEL_NAMESPACES];
+}
+
 /** Every spelling of each refresh namespace, and the patterns of domain events. */
-function ingressChannels({ namespaces, eventRoutes, redisIngressPrefix: prefix }: Settings): { channels: string[]; patterns: string[] } {
+function ingressChannels({ namespaces, eventRoutes, redisIngressPrefix: prefix }: Settings): {
+  channels: string[];
+  patterns: string[];
+} {
   return {
     channels: namespaces.flatMap((namespace) => [`${prefix}refresh.${namespace}`, `${prefix}${namespace}.refresh`]),
     patterns: eventRoutes.map(({ pattern }) => prefix + pattern),

@@ -11,11 +11,15 @@ export type OnNonsense = (ingress: "redis" | "postgres", channel: string) => voi
 export function redisInterpreter(settings: Settings, onNonsense: OnNonsense): Interpret {
   const namespaces = new Set(settings.namespaces);
   const form = { namespaces, maxPayloadBytes: settings.maxPayloadBytes };
-  const routes = settings.eventRoutes.map((route) => ({ matches: compilePattern(route.pattern), namespaces: route.namespaces }));
+  const routes = settings.eventRoutes.map((route) => ({
+    matches: compilePattern(route.pattern),
+    namespaces: route.namespaces,
+  }));
   return (channel, text) => {
     const name = channel.slice(settings.redisIngressPrefix.length);
     const canonical = canonicalChannel(name, namespaces);
-    if (namespaces.has(canonical) && canonical !== name) return one(refreshFrom(canonical, text, form), "redis", channel, onNonsense);
+    if (namespaces.has(canonical) && canonical !== name)
+      return one(refreshFrom(canonical, text, form), "redis", channel, onNonsense);
     const routed = new Set(routes.filter(({ matches }) => matches(name)).flatMap((route) => [...route.namespaces]));
     return refreshesFromEvent(name, text, [...routed], form) ?? one(undefined, "redis", channel, onNonsense);
   };
@@ -26,7 +30,12 @@ export function notifyInterpreter(settings: Settings, onNonsense: OnNonsense): I
   return (channel, text) => one(publicationFromNotify(channel, text, form), "postgres", channel, onNonsense);
 }
 
-function one(draft: Draft | undefined, ingress: "redis" | "postgres", channel: string, onNonsense: OnNonsense): Draft[] {
+function one(
+  draft: Draft | undefined,
+  ingress: "redis" | "postgres",
+  channel: string,
+  onNonsense: OnNonsense,
+): Draft[] {
   if (draft !== undefined) return [draft];
   onNonsense(ingress, channel);
   return [];

@@ -23,7 +23,10 @@ try {
   for (const warning of settings.warnings) logger.warn({}, warning);
   const app = await startApp(settings, node, logger);
   drainOnSignals(app);
-  logger.info({ port: app.port, ...(app.wsPort !== undefined && { wsPort: app.wsPort }), host: settings.host }, "listening");
+  logger.info(
+    { port: app.port, ...(app.wsPort !== undefined && { wsPort: app.wsPort }), host: settings.host },
+    "listening",
+  );
 } catch (error) {
   if (error instanceof SettingsError) {
     for (const fault of error.faults) logger.error({ setting: fault.name }, `${fault.name} ${fault.message}`);

@@ -61,6 +61,10 @@ export class MemoryInterestRegistry implements InterestRegistry {
     for (const listener of this.#onConfirmed) listener(channels);
   }
 
+  release(): void {
+    this.#confirmed.clear();
+  }
+
   onWanted(listener: () => void): void {
     this.#onWanted.push(listener);
   }

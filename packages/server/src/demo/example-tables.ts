@@ -19,14 +19,14 @@ export class ExampleTables implements Examples {
 
   insertOrder(): Promise<Record<string, unknown>> {
     const cents = 500 + Math.floor(Math.random() * 9500);
-    return this.#insert("INSERT INTO orders (customer, total_cents, status) VALUES ($1, $2, 'new') RETURNING *", [
+    return this.#insert("INSERT INTO orders (customer, total, status) VALUES ($1, $2, 'new') RETURNING *", [
       "Ada",
-      cents,
+      cents / 100,
     ]);
   }
 
   insertChatMessage(text: string): Promise<Record<string, unknown>> {
-    return this.#insert("INSERT INTO chat_messages (sender, body) VALUES ($1, $2) RETURNING *", ["demo", text]);
+    return this.#insert("INSERT INTO chat_messages (author, body) VALUES ($1, $2) RETURNING *", ["demo", text]);
   }
 
   async #insert(statement: string, values: unknown[]): Promise<Record<string, unknown>> {

@@ -28,6 +28,13 @@ export interface Subscription {
   recovered: boolean;
 }
 
+export interface ReplayMark {
+  /** The id that trailed its events: with a later one, the client has all of them. */
+  readonly at: Position;
+  /** Of the transport, after the last of them. */
+  readonly mark: number;
+}
+
 export class Connection {
   readonly socket: Socket;
   readonly style: FrameStyle;
@@ -37,8 +44,10 @@ export class Connection {
   readonly channels = new Map<string, Subscription>();
   /** Entity rooms by channel. */
   readonly rooms = new Map<string, Set<string>>();
-  /** Channels replayed by `since`, with the last id that an event of the replay may have carried. */
-  readonly replays = new Map<string, Position>();
+  /** Replays by channel, and gaps told in place of one, which the client may not have got in full. */
+  readonly replays = new Map<string, ReplayMark>();
+  /** The client was told a gap up to here because its session was not known; with an older offset it has not heard of it. */
+  floor: Position | undefined;
   state: ConnectionState = "joining";
   /** Resolved once the connection is live or closed; another promise whenever it fell behind. Never rejects. */
   whole: Promise<void> = Promise.resolve();

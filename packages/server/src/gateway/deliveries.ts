@@ -51,11 +51,6 @@ export class Deliveries {
     return this.#waiting;
   }
 
-  /** Everything before this position is written to whom it was for; `undefined` when everything is. */
-  get oldestWaiting(): Position | undefined {
-    return this.#jobs[this.#first]?.position;
-  }
-
   push(delivery: Delivery): void {
     const { targets } = delivery;
     if (targets.length === 0) return;

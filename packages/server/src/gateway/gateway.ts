@@ -2,18 +2,21 @@
  * Connections on this node: lets them in, makes them whole, hands each log entry to those who may hear it, and brings back those
  * who read too slowly.
  */
-import type { Interest, Logger, Meter, Sequencer, SequencerListener, SessionRecord } from "@carillon/core";
-import { CarillonError, EVENT, formatId, isGap, type LogEntry, type Position, parseId } from "@carillon/protocol";
+import type { Interest, Logger, Meter, Sequencer, SequencerListener } from "@carillon/core";
+import { CarillonError, comparePositions, EVENT, formatId, isGap, type LogEntry, type Position, parseId } from "@carillon/protocol";
 import type { Namespace, Server, Socket } from "socket.io";
 import type { Authenticator, Policy } from "../auth/principal.ts";
 import { targets } from "./audience.ts";
 import { type CatchUp, type StartingPoint, startingPoint } from "./catch-up.ts";
-import { Connection, type EngineConnection, type Outbound } from "./connection.ts";
+import { Connection } from "./connection.ts";
 import { Deliveries } from "./deliveries.ts";
-import { entryFrame, eventFrame, type FrameStyle, gapFrame, gapFrameAt, type IdForm } from "./frames.ts";
+import { entryFrame, eventFrame, type FrameStyle, gapFrame, type IdForm } from "./frames.ts";
+import type { Laggards } from "./laggards.ts";
 import { enterRoom, type Requests } from "./requests.ts";
-import { channelRoom, EVERYBODY, identityRooms } from "./rooms.ts";
-import { cutReplays, type SessionKeeper } from "./session-keeper.ts";
+import { channelRoom, EVERYBODY, identityRooms, socketId } from "./rooms.ts";
+import { cutReplays, isBelowFloor, type KeptRecord, provenPosition, type SessionKeeper } from "./session-keeper.ts";
+import type { Spread } from "./spread.ts";
+import { type EngineConnection, transportOf } from "./transport.ts";
 
 export interface GatewayOptions {
   readonly io: Server;
@@ -27,8 +30,10 @@ export interface GatewayOptions {
   readonly policy: Policy;
   readonly sequencer: Sequencer;
   readonly catchUp: CatchUp;
+  readonly laggards: Laggards;
   readonly requests: Requests;
   readonly sessions: SessionKeeper;
+  readonly spread: Spread;
   readonly interest: Pick<Interest, "acquire">;
   readonly sliceSize: number;
   readonly highWaterMarkBytes: number;
@@ -43,13 +48,12 @@ interface Hub {
   readonly styles: Readonly<Record<IdForm, FrameStyle>>;
 }
 
-const DRAIN_CHECK_MS = 100;
+const SAVE_RETRY_MS = 500;
 
 export class Gateway implements SequencerListener {
   readonly #options: GatewayOptions;
   readonly #hubs: readonly Hub[];
   readonly #deliveries: Deliveries;
-  readonly #outbound = new WeakMap<object, Outbound>();
   readonly #behind = new Set<Connection>();
 
   constructor(options: GatewayOptions) {
@@ -83,14 +87,20 @@ export class Gateway implements SequencerListener {
     return counts;
   }
 
-  /** Closes up to `count` transports, so that their clients come back elsewhere by themselves. Returns how many are left. */
-  closeSome(count: number): number {
-    let closed = 0;
-    for (const engine of this.#engines()) {
-      if (closed++ >= count) break;
-      engine.close();
-    }
-    return this.openTransports;
+  /**
+   * Closes up to `count` transports, so that their clients come back elsewhere by themselves. Those whose clients wait for an
+   * answer come last, and not yet where `patient`.
+   */
+  closeSome(count: number, patient: boolean): void {
+    const open = this.#engines().filter((engine) => engine.readyState === "open");
+    const idle = open.filter((engine) => transportOf(engine).pendingRequests === 0);
+    const busy = patient ? [] : open.filter((engine) => transportOf(engine).pendingRequests > 0);
+    for (const engine of [...idle, ...busy].slice(0, count)) transportOf(engine).close();
+  }
+
+  /** Ends all transports now, also those that wait for a client which doesn't read or doesn't poll. */
+  terminateAll(): void {
+    for (const engine of this.#engines()) transportOf(engine).terminate();
   }
 
   get openTransports(): number {
@@ -103,25 +113,41 @@ export class Gateway implements SequencerListener {
 
   /** The position up to which nothing is still to be written to `connection`. */
   settled(connection: Connection): Position {
-    const here = this.#options.sequencer.position ?? connection.position;
-    return connection.state === "live" && this.#deliveries.queued === 0 && connection.awaits(here) ? here : connection.position;
+    const { position } = connection;
+    if (connection.state !== "live") return position;
+    // What waits may be a gap, which says nothing about where it begins.
+    const upTo = this.#deliveries.waiting === 0 ? this.#options.sequencer.position : undefined;
+    return upTo !== undefined && comparePositions(upTo, position) > 0 ? upTo : position;
+  }
+
+  /** For a refresh that one connection gets late; as many others probably get theirs. Without a channel: a refresh of everything there. */
+  spreadMs(connection: Connection, channel: string | undefined = connection.style.ownChannel): number | undefined {
+    if (!this.#options.spread.enabled) return undefined;
+    let audience = 0;
+    for (const { namespace, ownChannel } of this.#hubs) {
+      if (channel === undefined || ownChannel === channel) audience += namespace.sockets.size;
+      else if (ownChannel === undefined) audience += namespace.adapter.rooms.get(channelRoom(channel))?.size ?? 0;
+    }
+    return this.#options.spread.ms(Math.max(audience, 1));
   }
 
   entry(entry: LogEntry): void {
     const position = parseId(entry.id)!;
-    for (const { namespace, ownChannel } of this.#hubs) {
-      const found = targets(namespace, ownChannel, entry);
-      if (isGap(entry)) this.#options.meter.count("gapsTold", found.length, { cause: "feed" });
-      this.#deliveries.push({ position, targets: found, encode: (style) => entryFrame(style, entry) });
-    }
+    const found = this.#hubs.map(({ namespace, ownChannel }) => targets(namespace, ownChannel, entry));
+    const audience = found.reduce((sum, { length }) => sum + length, 0);
+    if (audience === 0) return;
+    if (isGap(entry)) this.#options.meter.count("gapsTold", audience, { cause: "feed" });
+    const spreadMs = isGap(entry) || entry.scope !== undefined ? this.#options.spread.ms(audience) : undefined;
+    for (const hears of found) this.#deliveries.push({ position, targets: hears, encode: (style) => entryFrame(style, entry, { spreadMs }) });
   }
 
   gap(position: Position, cause: string): void {
-    for (const { namespace, ownChannel } of this.#hubs) {
-      const found = targets(namespace, ownChannel, { gap: {}, id: formatId(position), timestampMs: 0 });
-      this.#options.meter.count("gapsTold", found.length, { cause });
-      this.#deliveries.push({ position, targets: found, encode: (style) => gapFrameAt(style, position) });
-    }
+    const id = formatId(position);
+    const found = this.#hubs.map(({ namespace, ownChannel }) => targets(namespace, ownChannel, { gap: {}, id, timestampMs: 0 }));
+    const audience = found.reduce((sum, { length }) => sum + length, 0);
+    this.#options.meter.count("gapsTold", audience, { cause });
+    const spreadMs = this.#options.spread.ms(audience);
+    for (const hears of found) this.#deliveries.push({ position, targets: hears, encode: (style) => gapFrame(style, undefined, id, spreadMs) });
   }
 
   #engines(): EngineConnection[] {
@@ -138,7 +164,7 @@ export class Gateway implements SequencerListener {
     namespace.use((socket, next) => {
       this.#authenticate(socket, hub).then(
         () => next(),
-        (error: unknown) => next(connectError(error, this.#options.logger)),
+        (error: unknown) => this.#refuse(socket, error, next),
       );
     });
     namespace.on("connection", (socket) => this.#connected(socket));
@@ -148,48 +174,88 @@ export class Gateway implements SequencerListener {
   async #authenticate(socket: Socket, hub: Hub): Promise<void> {
     const { authenticator, policy } = this.#options;
     const { auth, headers } = socket.handshake;
-    const principal = await authenticator.authenticate({ auth, headers });
-    if (!policy.mayEnter(principal, hub.namespace.name)) throw new CarillonError("FORBIDDEN");
-    const style = hub.styles[auth.ids === "event" ? "event" : "args"];
-    socket.data.connection = new Connection({ socket, principal, style, outbound: this.#outboundOf(socket) });
+    const transport = transportOf(socket.conn);
+    // Asked for again before the first was answered: Socket.IO ends a transport that asks for it later, too.
+    if (transport.namespaces.has(hub.namespace.name)) return transport.close();
+    transport.namespaces.add(hub.namespace.name);
+    try {
+      const principal = await authenticator.authenticate({ auth, headers });
+      if (!policy.mayEnter(principal, hub.namespace.name)) throw new CarillonError("FORBIDDEN");
+      const style = hub.styles[auth.ids === "event" ? "event" : "args"];
+      socket.data.connection = new Connection({ socket, principal, style, transport });
+      renameSocket(socket);
+    } catch (error) {
+      transport.namespaces.delete(hub.namespace.name);
+      throw error;
+    }
+  }
+
+  /** A refusal within the protocol is final for stock clients; from a closed transport they come back. So what a retry helps is the latter. */
+  #refuse(socket: Socket, error: unknown, next: (error: Error) => void): void {
+    const { meter, logger } = this.#options;
+    const known = error instanceof CarillonError ? error : new CarillonError("INTERNAL");
+    if (known !== error) logger.error({ err: error }, "a handshake failed");
+    meter.count("handshakes", 1, { outcome: known.code });
+    // A user's own limit stays as it is while its other connections do.
+    if (known.kind.retryable && known.code !== "TOO_MANY_CONNECTIONS") transportOf(socket.conn).close();
+    next(Object.assign(new Error(known.message), { data: { code: known.code } }));
   }
 
   #connected(socket: Socket): void {
-    const { requests, meter, logger } = this.#options;
+    const { requests, meter } = this.#options;
     const connection = socket.data.connection as Connection;
     const { auth } = socket.handshake;
     socket.on("disconnect", () => this.#disconnected(connection));
     socket.onAny((event: unknown, ...args: unknown[]) => requests.handle(connection, event, args));
     meter.count("handshakes", 1, { outcome: "connected" });
-    connection.whole = this.#welcome(connection, auth).catch((error: unknown) => {
-      logger.error({ err: error }, "a connection could not be made whole");
-      connection.engine.close();
-    });
+    connection.whole = this.#welcome(connection, auth).catch((error: unknown) => this.#giveUp(connection, error));
   }
 
   async #welcome(connection: Connection, auth: Readonly<Record<string, unknown>>): Promise<void> {
     const { sessions, catchUp, meter } = this.#options;
-    const from = startingPoint(auth);
-    const record = from.kind === "fresh" ? undefined : await sessions.restore(connection, auth.pid);
-    if (record !== undefined) await this.#restore(connection, record);
-    const cut = record === undefined || from.kind !== "offset" ? [] : cutReplays(record, from.position);
-    const recovered = await catchUp.run(connection, from, (whole) => {
-      const id = formatId(connection.position);
-      if (whole && cut.length > 0) connection.write(gapFrame(connection.style, cut, id));
+    const asked = startingPoint(auth);
+    const record = asked.kind === "fresh" ? undefined : await sessions.restore(connection, auth.pid);
+    const lost = record === undefined ? [] : await this.#restore(connection, record);
+    if (record !== undefined) await this.#saveUntilClosed(connection);
+    const from = provenStart(asked, auth.pid, record);
+    if (from.kind === "unknown" && from.cause === "unknown_session") connection.floor = this.#options.sequencer.position;
+    const cut = record === undefined || asked.kind !== "offset" ? [] : [...cutReplays(record, asked.position), ...lost];
+    const recovered = await catchUp.run(connection, from, (repaired) => {
+      const { position } = connection;
+      const id = formatId(position);
+      const whole = repaired && cut.length === 0;
+      if (repaired && cut.length > 0) {
+        connection.write(gapFrame(connection.style, cut, id, this.spreadMs(connection)), position);
+        for (const channel of cut) connection.replays.set(channel, { at: position, mark: connection.transport.mark });
+        meter.count("gapsTold", 1, { cause: "replay" });
+      }
+      for (const [channel, subscription] of connection.channels) subscription.recovered = repaired && !cut.includes(channel);
       this.#enter(connection);
-      connection.write(eventFrame(connection.style, EVENT.ready, this.#readyArgument(connection, whole), id));
+      connection.write(eventFrame(connection.style, EVENT.ready, this.#readyArgument(connection, whole), id), position);
+      sessions.keep(connection);
     });
-    if (from.kind !== "fresh") meter.count("resumes", 1, { outcome: recovered === undefined ? "closed" : recovered ? "whole" : "gap" });
+    if (asked.kind === "fresh") return;
+    const outcome = recovered === undefined ? "closed" : recovered && cut.length === 0 ? "whole" : "gap";
+    meter.count("resumes", 1, { outcome });
   }
 
-  async #restore(connection: Connection, record: SessionRecord): Promise<void> {
-    const releases = await Promise.all(record.channels.map((channel) => this.#options.interest.acquire(channel)));
-    record.channels.forEach((channel, index) => {
-      connection.channels.set(channel, releases[index]!);
-    });
-    for (const [channel, room] of record.rooms) connection.rooms.set(channel, (connection.rooms.get(channel) ?? new Set()).add(room));
+  /** Rooms and subscriptions as they were. Resolves with the channels that can't be had any more. */
+  async #restore(connection: Connection, record: KeptRecord): Promise<string[]> {
+    const { interest, logger } = this.#options;
+    const lost: string[] = [];
+    await Promise.all(
+      record.channels.map(async (channel) => {
+        try {
+          connection.channels.set(channel, { release: await interest.acquire(channel), active: true, recovered: false });
+        } catch (error) {
+          if (!(error instanceof CarillonError)) logger.error({ err: error }, "a subscription could not be restored");
+          lost.push(channel);
+        }
+      }),
+    );
+    for (const [channel, room] of record.rooms) connection.addRoom(channel, room);
     if (connection.state === "closed") this.#letGo(connection);
-    else if (record.channels.length > 0 || record.rooms.length > 0) await this.#saveUntilClosed(connection);
+    return lost;
   }
 
   /** A client that came back must be able to come back again, so this waits for the store as the client does. */
@@ -198,7 +264,7 @@ export class Gateway implements SequencerListener {
       try {
         return await this.#options.sessions.save(connection);
       } catch {
-        await new Promise((resolve) => setTimeout(resolve, 500));
+        await new Promise((resolve) => setTimeout(resolve, SAVE_RETRY_MS));
       }
     }
   }
@@ -206,7 +272,7 @@ export class Gateway implements SequencerListener {
   /** Into every room that publications go to. Synchronous with in-memory rooms, which ours are. */
   #enter(connection: Connection): void {
     const rooms = [EVERYBODY, ...identityRooms(connection.principal)];
-    for (const channel of connection.channels.keys()) rooms.push(channelRoom(channel));
+    for (const [channel, { active }] of connection.channels) if (active) rooms.push(channelRoom(channel));
     void connection.socket.join(rooms);
     for (const [channel, names] of connection.rooms) for (const room of names) enterRoom(connection, channel, room);
   }
@@ -234,45 +300,51 @@ export class Gateway implements SequencerListener {
     connection.state = "behind";
     this.#leaveAll(connection);
     this.#behind.add(connection);
-    const from = connection.position;
-    const timer = setInterval(() => {
-      if (connection.state === "closed") return clearInterval(timer);
-      if (!connection.drained) return;
-      clearInterval(timer);
-      void this.#comeBack(connection, { kind: "offset", position: from });
-    }, DRAIN_CHECK_MS);
+    connection.whole = this.#comeBack(connection).catch((error: unknown) => this.#giveUp(connection, error));
   }
 
-  async #comeBack(connection: Connection, from: StartingPoint): Promise<void> {
-    await this.#options.catchUp.run(connection, from, () => this.#enter(connection));
-    this.#behind.delete(connection);
+  async #comeBack(connection: Connection): Promise<void> {
+    const { laggards, catchUp } = this.#options;
+    await laggards.drained(connection);
+    await catchUp.run(connection, { kind: "offset", position: connection.position }, () => {
+      this.#behind.delete(connection);
+      this.#enter(connection);
+    });
+  }
+
+  #giveUp(connection: Connection, error: unknown): void {
+    if (!(error instanceof CarillonError)) this.#options.logger.error({ err: error }, "a connection could not be made whole");
+    connection.transport.terminate();
   }
 
   #disconnected(connection: Connection): void {
-    connection.state = "closed";
-    this.#behind.delete(connection);
     this.#options.sessions.forget(connection);
+    connection.state = "closed";
+    connection.transport.namespaces.delete(connection.style.namespace);
+    this.#behind.delete(connection);
     this.#letGo(connection);
   }
 
+  /** The channels themselves stay: a record that is still to be saved must have them. */
   #letGo(connection: Connection): void {
-    for (const release of connection.channels.values()) release();
-    connection.channels.clear();
-  }
-
-  #outboundOf(socket: Socket): Outbound {
-    let outbound = this.#outbound.get(socket.conn);
-    if (outbound === undefined) {
-      outbound = { unsentBytes: 0 };
-      this.#outbound.set(socket.conn, outbound);
-    }
-    return outbound;
+    for (const { release } of connection.channels.values()) release();
   }
 }
 
-/** A refusal as stock clients get it: `connect_error` with `data.code`. */
-function connectError(error: unknown, logger: Logger): Error {
-  const known = error instanceof CarillonError ? error : new CarillonError("INTERNAL");
-  if (known !== error) logger.error({ err: error }, "a handshake failed");
-  return Object.assign(new Error(known.message), { data: { code: known.code } });
+/**
+ * Where to go on from. A session id that nobody knows is one that expired, was forged or belongs to another user: its rooms are
+ * lost, and what was for them can't be told, whatever the offset says.
+ */
+function provenStart(asked: StartingPoint, pid: unknown, record: KeptRecord | undefined): StartingPoint {
+  if (asked.kind !== "offset" || pid === undefined || pid === null) return asked;
+  if (record === undefined || isBelowFloor(record, asked.position)) return { kind: "unknown", cause: "unknown_session" };
+  return { kind: "offset", position: provenPosition(record, asked.position) };
+}
+
+/** Before anybody knows it by its first id. */
+function renameSocket(socket: Socket): void {
+  const connecting = (socket.nsp as unknown as { readonly _preConnectSockets: Map<string, Socket> })._preConnectSockets;
+  const known = connecting.delete(socket.id);
+  (socket as { id: string }).id = socketId(socket.id);
+  if (known) connecting.set(socket.id, socket);
 }

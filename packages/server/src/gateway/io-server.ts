@@ -60,9 +60,11 @@ export function attachWithGate(io: Server, server: HttpServer, refuse: Refuse, s
   });
 }
 
-/** The first request of a transport: later ones carry the session's id. */
-function isHandshake({ url = "" }: IncomingMessage): boolean {
-  return url.startsWith(PATH) && url.includes("transport=") && !/[?&]sid=/.test(url);
+/** The first request of a transport: later ones carry the session's id. Read as Engine.IO reads it, so that no spelling gets past the gate. */
+function isHandshake({ method, url = "" }: IncomingMessage): boolean {
+  if (method !== "GET" || !url.startsWith(PATH)) return false;
+  const query = new URLSearchParams(url.slice(url.indexOf("?") + 1).split("#", 1)[0]);
+  return query.has("transport") && !query.getAll("sid").at(-1);
 }
 
 function answer(response: ServerResponse, refusal: CarillonError): void {

@@ -1,14 +1,30 @@
 /**
  * What clients ask for by events, each with an optional ack. One table holds them all; whatever else arrives is answered with a
  * documented error where an ack was asked for, and counted.
+ *
+ * A request is judged at its arrival and runs in its connection's order, once the connection is whole. How many may wait is bounded.
  */
 import type { Interest, Logger, Meter, Publish } from "@carillon/core";
-import { CarillonError, type Draft, formatId, isPlainObject, parseChannel, parseEntityRoom, parseId, REQUEST, stringifyJson } from "@carillon/protocol";
+import { CarillonError, type Draft, formatId, parseId, REQUEST } from "@carillon/protocol";
 import type { Policy } from "../auth/principal.ts";
 import type { Connection } from "./connection.ts";
 import type { Replay } from "./replay.ts";
-import { channelRoom, entityRoom, looksLikeSocketId } from "./rooms.ts";
+import { type Body, bodyOf, channelOf, foregroundOf, payloadOf, roomOf, seenOf, tokenOf } from "./request-bodies.ts";
+import { channelRoom, entityRoom } from "./rooms.ts";
 import type { SessionKeeper } from "./session-keeper.ts";
+
+/** What clients say about themselves, for those who care: presence, push, authentication. Called for a connection that is whole. */
+export interface ClientHooks {
+  /** Whether somebody looks at this client's screen. */
+  state(connection: Connection, foreground: boolean): void;
+  /** Events of the notification service that were shown. */
+  seen(connection: Connection, eventIds: readonly string[]): void;
+  /** Another token for all connections on the transport, of the same user. Throws `CarillonError`. */
+  refreshAuth(connection: Connection, token: string): Promise<void>;
+}
+
+/** Nobody cares, and under `AUTH=off` any token is as good as none. */
+export const noHooks: ClientHooks = { state() {}, seen() {}, async refreshAuth() {} };
 
 export interface RequestsOptions {
   readonly namespaces: ReadonlySet<string>;
@@ -17,56 +33,112 @@ export interface RequestsOptions {
   readonly sessions: Pick<SessionKeeper, "save">;
   readonly replay: Replay;
   readonly publisher: Pick<Publish, "publish">;
+  /** Whether clients may publish at all here. */
   readonly publishing: boolean;
-  readonly limits: { readonly subscriptions: number; readonly rooms: number };
+  readonly hooks?: ClientHooks;
+  readonly limits: {
+    readonly subscriptions: number;
+    readonly rooms: number;
+    /** A transport with more unsent bytes is ended when its client asks for more: even answers are held for who doesn't read. */
+    readonly unsentBytes: number;
+  };
   readonly meter: Meter;
   readonly logger: Logger;
 }
 
-type Body = Readonly<Record<string, unknown>>;
-type Handler = (connection: Connection, body: Body, ack: AckFunction) => Promise<Body | undefined>;
-type AckFunction = (answer: object) => void;
+type Ack = (answer: object) => void;
+/** Resolves with what the ack says beside `ok`; `undefined` when it was sent already. */
+type Run = () => Promise<Body | undefined>;
+/** Judges a request. Throws `CarillonError`. */
+type Prepare = (connection: Connection, body: Body, ack: Ack) => Run;
+
+interface Queue {
+  last: Promise<void>;
+  waiting: number;
+}
+
+/** Beside one for each room and subscription, which a client asks for in one breath when it connects. */
+const MAX_OTHERS_WAITING = 100;
+/** Above every number that the log will give, and still the number of an id. */
+const BEYOND = 999_999_999_999_999;
 
 export class Requests {
   readonly #options: RequestsOptions;
-  readonly #handlers: ReadonlyMap<string, Handler>;
-  /** What one connection asks for runs in its order. */
-  readonly #last = new WeakMap<Connection, Promise<void>>();
+  readonly #table: ReadonlyMap<string, Prepare>;
+  readonly #queues = new WeakMap<Connection, Queue>();
 
   constructor(options: RequestsOptions) {
     this.#options = options;
-    this.#handlers = new Map<string, Handler>([
+    const hooks = options.hooks ?? noHooks;
+    this.#table = new Map<string, Prepare>([
       [REQUEST.join, (connection, body) => this.#join(connection, body)],
       [REQUEST.leave, (connection, body) => this.#leave(connection, body)],
       [REQUEST.subscribe, (connection, body, ack) => this.#subscribe(connection, body, ack)],
       [REQUEST.unsubscribe, (connection, body) => this.#unsubscribe(connection, body)],
       [REQUEST.publish, (connection, body) => this.#publish(connection, body)],
+      [REQUEST.state, (connection, body) => nothing(foregroundOf(body), (foreground) => hooks.state(connection, foreground))],
+      [REQUEST.seen, (connection, body) => nothing(seenOf(body), (ids) => hooks.seen(connection, ids))],
+      [REQUEST.authRefresh, (connection, body) => nothing(tokenOf(body), (token) => hooks.refreshAuth(connection, token))],
     ]);
   }
 
   /** Never throws and never rejects, whatever the client sent. */
   handle(connection: Connection, event: unknown, args: readonly unknown[]): void {
-    const ack = args.findLast((argument): argument is AckFunction => typeof argument === "function");
-    const before = this.#last.get(connection) ?? Promise.resolve();
-    const done = before.then(() => this.#answer(connection, event, args[0], ack ?? (() => {})));
-    this.#last.set(connection, done);
+    const { limits, meter } = this.#options;
+    const ack = args.findLast((argument): argument is Ack => typeof argument === "function") ?? (() => {});
+    if (connection.transport.unsentBytes > limits.unsentBytes) {
+      meter.count("slowClosed");
+      connection.transport.terminate();
+      return;
+    }
+    const queue = this.#queueOf(connection);
+    try {
+      if (queue.waiting >= limits.subscriptions + limits.rooms + MAX_OTHERS_WAITING) {
+        throw new CarillonError("RATE_LIMITED", "too many requests wait on this connection", { retryAfterS: 1 });
+      }
+      const prepare = typeof event === "string" ? this.#table.get(event) : undefined;
+      if (prepare === undefined) throw new CarillonError("UNKNOWN_EVENT");
+      const body = bodyOf(args.filter((argument) => typeof argument !== "function"));
+      this.#enqueue(connection, queue, prepare(connection, body, ack), ack, event === REQUEST.publish);
+    } catch (error) {
+      this.#refuse(error, ack);
+    }
   }
 
-  async #answer(connection: Connection, event: unknown, body: unknown, ack: AckFunction): Promise<void> {
-    try {
+  /** Publications only begin in order, which is the order that the log keeps: waiting for each would make a burst take its number of round trips. */
+  #enqueue(connection: Connection, queue: Queue, run: Run, ack: Ack, beginsOnly: boolean): void {
+    queue.waiting++;
+    connection.transport.pendingRequests++;
+    queue.last = queue.last.then(async () => {
       await connection.whole;
-      if (connection.state === "closed") return;
-      const handler = typeof event === "string" ? this.#handlers.get(event) : undefined;
-      if (handler === undefined) throw new CarillonError("UNKNOWN_EVENT");
-      if (!isPlainObject(body)) throw new CarillonError("INVALID_REQUEST", "the first argument is an object");
-      const answer = await handler(connection, body, ack);
+      const done = this.#answer(connection, run, ack).finally(() => {
+        queue.waiting--;
+        connection.transport.pendingRequests--;
+      });
+      if (!beginsOnly) await done;
+    });
+  }
+
+  async #answer(connection: Connection, run: Run, ack: Ack): Promise<void> {
+    if (connection.state === "closed") return;
+    try {
+      const answer = await run();
       if (answer !== undefined) ack({ ok: true, ...answer });
     } catch (error) {
       this.#refuse(error, ack);
     }
   }
 
-  #refuse(error: unknown, ack: AckFunction): void {
+  #queueOf(connection: Connection): Queue {
+    let queue = this.#queues.get(connection);
+    if (queue === undefined) {
+      queue = { last: Promise.resolve(), waiting: 0 };
+      this.#queues.set(connection, queue);
+    }
+    return queue;
+  }
+
+  #refuse(error: unknown, ack: Ack): void {
     const { meter, logger } = this.#options;
     const known = error instanceof CarillonError ? error : new CarillonError("INTERNAL");
     if (known !== error) logger.error({ err: error }, "a client's request failed");
@@ -75,86 +147,114 @@ export class Requests {
     ack({ ok: false, error: { code, message, ...(retryAfterS !== undefined && { retryAfterS }) } });
   }
 
-  async #join(connection: Connection, body: Body): Promise<Body> {
+  #join(connection: Connection, body: Body): Run {
     const { channel, room, answer } = this.#room(connection, body);
-    if (looksLikeSocketId(room)) throw new CarillonError("FORBIDDEN", "rooms of sockets cannot be joined");
-    if (!this.#options.policy.mayJoin(connection.principal, channel, room)) throw new CarillonError("FORBIDDEN");
-    if (connection.isIn(channel, room)) return answer;
-    if (connection.roomCount >= this.#options.limits.rooms) throw new CarillonError("TOO_MANY_ROOMS", `at most ${this.#options.limits.rooms} rooms`);
-    const rooms = connection.rooms.get(channel) ?? new Set();
-    connection.rooms.set(channel, rooms.add(room));
-    await this.#saveOr(connection, () => forgetRoom(connection, channel, room));
-    enterRoom(connection, channel, room);
-    return answer;
+    const { policy, limits } = this.#options;
+    return async () => {
+      if (!policy.mayJoin(connection.principal, channel, room)) throw new CarillonError("FORBIDDEN");
+      if (connection.isIn(channel, room)) return answer;
+      if (connection.roomCount >= limits.rooms) throw new CarillonError("TOO_MANY_ROOMS", `at most ${limits.rooms} rooms`);
+      connection.addRoom(channel, room);
+      await this.#saveOr(connection, () => {
+        connection.removeRoom(channel, room);
+        leaveRoom(connection, channel, room);
+      });
+      enterRoom(connection, channel, room);
+      return answer;
+    };
   }
 
-  async #leave(connection: Connection, body: Body): Promise<Body> {
+  #leave(connection: Connection, body: Body): Run {
     const { channel, room, answer } = this.#room(connection, body);
-    if (!connection.isIn(channel, room)) return answer;
-    forgetRoom(connection, channel, room);
-    await connection.socket.leave(adapterRoom(connection, channel, room));
-    await this.#options.sessions.save(connection);
-    return answer;
+    return async () => {
+      if (!connection.isIn(channel, room)) return answer;
+      connection.removeRoom(channel, room);
+      await this.#saveOr(connection, () => {
+        connection.addRoom(channel, room);
+        enterRoom(connection, channel, room);
+      });
+      leaveRoom(connection, channel, room);
+      return answer;
+    };
   }
 
-  async #subscribe(connection: Connection, body: Body, ack: AckFunction): Promise<Body | undefined> {
+  #subscribe(connection: Connection, body: Body, ack: Ack): Run {
     const channel = this.#channel(connection, body);
+    const since = body.since === undefined || body.since === null ? undefined : { position: parseId(body.since) };
     const { policy, limits, interest, replay } = this.#options;
-    if (!policy.mayHear(connection.principal, channel)) throw new CarillonError("FORBIDDEN");
-    if (connection.channels.has(channel)) return { channel, id: formatId(connection.position), recovered: true };
-    if (connection.channels.size >= limits.subscriptions) {
-      throw new CarillonError("TOO_MANY_SUBSCRIPTIONS", `at most ${limits.subscriptions} channels on one connection`);
-    }
-    const release = await interest.acquire(channel);
-    if (connection.state === "closed") {
-      release();
+    return async () => {
+      if (!policy.mayHear(connection.principal, channel)) throw new CarillonError("FORBIDDEN");
+      const before = connection.channels.get(channel);
+      if (before !== undefined) return { channel, id: formatId(connection.position), recovered: before.recovered };
+      if (connection.channels.size >= limits.subscriptions) {
+        throw new CarillonError("TOO_MANY_SUBSCRIPTIONS", `at most ${limits.subscriptions} channels on one connection`);
+      }
+      const release = await interest.acquire(channel);
+      const subscription = { release, active: false, recovered: false };
+      connection.channels.set(channel, subscription);
+      try {
+        // Until it is known which id trailed it, the replay counts as cut wherever the client got to.
+        if (since !== undefined) connection.replays.set(channel, { at: { epoch: connection.position.epoch, n: BEYOND }, mark: Number.POSITIVE_INFINITY });
+        if (isOpen(connection)) await this.#options.sessions.save(connection);
+        const started = await replay.run(connection, channel, since, ack, ({ recovered }) => {
+          subscription.recovered = recovered;
+          subscription.active = true;
+          void connection.socket.join(channelRoom(channel));
+        });
+        if (started !== undefined && since !== undefined) this.#replayed(connection, channel, started.trailing);
+      } catch (error) {
+        connection.channels.delete(channel);
+        connection.replays.delete(channel);
+        release();
+        throw error;
+      }
+      if (!isOpen(connection)) release();
       return undefined;
-    }
-    connection.channels.set(channel, release);
-    const drop = () => {
+    };
+  }
+
+  /** The record learns which id proves that the replay arrived; until it does, coming back costs a told gap. */
+  #replayed(connection: Connection, channel: string, at: { readonly epoch: number; readonly n: number }): void {
+    connection.replays.set(channel, { at, mark: connection.transport.mark });
+    this.#options.sessions.save(connection).catch((error: unknown) => this.#options.logger.debug({ err: error }, "saving a session record failed"));
+  }
+
+  #unsubscribe(connection: Connection, body: Body): Run {
+    const channel = this.#channel(connection, body);
+    return async () => {
+      const subscription = connection.channels.get(channel);
+      if (subscription === undefined) return { channel };
+      await this.#options.sessions.save(connection, channel);
       connection.channels.delete(channel);
       connection.replays.delete(channel);
-      release();
+      await connection.socket.leave(channelRoom(channel));
+      subscription.release();
+      return { channel };
     };
-    const since = body.since === undefined || body.since === null ? undefined : { id: body.since, position: parseId(body.since) };
-    if (since !== undefined) connection.replays.set(channel, replay.position);
-    await this.#saveOr(connection, drop);
-    await replay.run(connection, channel, since, ack, () => connection.socket.join(channelRoom(channel)));
-    return undefined;
   }
 
-  async #unsubscribe(connection: Connection, body: Body): Promise<Body> {
-    const channel = this.#channel(connection, body);
-    const release = connection.channels.get(channel);
-    if (release === undefined) return { channel };
-    connection.channels.delete(channel);
-    connection.replays.delete(channel);
-    await connection.socket.leave(channelRoom(channel));
-    release();
-    await this.#options.sessions.save(connection);
-    return { channel };
-  }
-
-  async #publish(connection: Connection, body: Body): Promise<Body> {
+  #publish(connection: Connection, body: Body): Run {
     const channel = this.#channel(connection, body);
     const { policy, publisher, publishing } = this.#options;
-    if (!publishing || !policy.mayPublish(connection.principal, channel)) throw new CarillonError("FORBIDDEN", "publishing is not allowed here");
-    if (body.payload === undefined) throw new CarillonError("INVALID_REQUEST", "payload is missing");
+    if (!publishing) throw new CarillonError("INGRESS_DISABLED");
     const { user } = connection.principal;
-    const draft: Draft = { channel, payload: stringifyJson(body.payload), ...(user !== undefined && { from: user }) };
-    return { id: await publisher.publish(draft, { ingress: "clients" }) };
+    const draft: Draft = { channel, payload: payloadOf(body), ...(user !== undefined && { from: user }) };
+    return async () => {
+      if (!policy.mayPublish(connection.principal, channel)) throw new CarillonError("FORBIDDEN");
+      return { id: await publisher.publish(draft, { ingress: "clients" }) };
+    };
   }
 
   #channel(connection: Connection, body: Body): string {
     if (connection.style.ownChannel !== undefined) throw new CarillonError("UNKNOWN_EVENT", "channels are subscribed to on /channels");
-    return parseChannel(body.channel, this.#options.namespaces);
+    return channelOf(body, this.#options.namespaces);
   }
 
   #room(connection: Connection, body: Body): { channel: string; room: string; answer: Body } {
-    const room = parseEntityRoom(body.room);
+    const room = roomOf(body);
     const { ownChannel } = connection.style;
     if (ownChannel !== undefined) return { channel: ownChannel, room, answer: { room } };
-    const channel = parseChannel(body.channel, this.#options.namespaces);
+    const channel = channelOf(body, this.#options.namespaces);
     return { channel, room, answer: { channel, room } };
   }
 
@@ -174,12 +274,21 @@ export function enterRoom(connection: Connection, channel: string, room: string)
   void connection.socket.join(adapterRoom(connection, channel, room));
 }
 
+function leaveRoom(connection: Connection, channel: string, room: string): void {
+  void connection.socket.leave(adapterRoom(connection, channel, room));
+}
+
 function adapterRoom(connection: Connection, channel: string, room: string): string {
   return connection.style.ownChannel === undefined ? entityRoom(channel, room) : room;
 }
 
-function forgetRoom(connection: Connection, channel: string, room: string): void {
-  const rooms = connection.rooms.get(channel);
-  rooms?.delete(room);
-  if (rooms?.size === 0) connection.rooms.delete(channel);
+function nothing<T>(value: T, tell: (value: T) => void | Promise<void>): Run {
+  return async () => {
+    await tell(value);
+    return {};
+  };
+}
+
+function isOpen(connection: Connection): boolean {
+  return connection.state !== "closed";
 }

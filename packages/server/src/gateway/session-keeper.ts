@@ -21,6 +21,8 @@ import type { Connection } from "./connection.ts";
  */
 export interface KeptRecord extends SessionRecord {
   readonly quiet?: readonly [heard: PublicationId, upTo: PublicationId];
+  /** The client was told a gap up to here because its session was lost; with an older offset it did not get to hear of it. */
+  readonly floor?: PublicationId;
 }
 
 export interface SessionKeeperOptions {
@@ -86,17 +88,19 @@ export class SessionKeeper {
   }
 
   /** Resolves once the connection's rooms and subscriptions as they are now would survive this node. Throws `BUS_UNAVAILABLE`. */
-  async save(connection: Connection, extra: { readonly channel?: string; readonly without?: string } = {}): Promise<void> {
+  async save(connection: Connection, withoutChannel?: string): Promise<void> {
     const kept = this.#entry(connection);
     const pid = privateId(connection);
     if (kept === undefined || pid === undefined) return;
+    // As it is now: what it was entitled to must fit to how far it is.
+    const upTo = this.#options.settled(connection);
+    const record = recordOf(connection, upTo, withoutChannel);
     // One after another, so that an older record never overwrites a newer one.
     const before = this.#saving.get(connection) ?? Promise.resolve();
     const saving = before
       .catch(() => {})
       .then(async () => {
-        const upTo = this.#options.settled(connection);
-        await this.#options.sessions.save(pid, recordOf(connection, upTo, extra));
+        await this.#options.sessions.save(pid, record);
         kept.saved = true;
         kept.upTo = upTo;
       });
@@ -143,7 +147,7 @@ export class SessionKeeper {
 
   /** The log moved on so far that what is saved of the connection's position may soon be out of its reach. */
   #isStale({ connection, saved, upTo }: Kept): boolean {
-    if (!saved) return true;
+    if (!saved || [...connection.replays.values()].some(({ mark }) => connection.transport.arrived(mark))) return true;
     const now = this.#options.settled(connection);
     return now.epoch !== upTo.epoch || now.n - upTo.n > this.#options.logMaxEntries / 16;
   }
@@ -180,6 +184,12 @@ export function provenPosition(record: KeptRecord | undefined, offset: Position)
   return upTo.epoch === offset.epoch && upTo.n > offset.n ? upTo : offset;
 }
 
+/** Whether the client came back without having heard that it lost its session before. */
+export function isBelowFloor({ floor }: KeptRecord, offset: Position): boolean {
+  const position = parseId(floor);
+  return position !== undefined && comparePositions(offset, position) < 0;
+}
+
 /** Replays that a cut may have hit: the client heard nothing after them that would prove their arrival. */
 export function cutReplays(record: SessionRecord, offset: Position): string[] {
   return record.replays
@@ -195,17 +205,18 @@ function privateId(connection: Connection): string | undefined {
   return (connection.socket as unknown as { readonly pid?: string }).pid;
 }
 
-function recordOf(connection: Connection, upTo: Position, { channel, without }: { readonly channel?: string; readonly without?: string }): KeptRecord {
-  const { principal, style, channels, rooms, replays, told } = connection;
+function recordOf(connection: Connection, upTo: Position, withoutChannel: string | undefined): KeptRecord {
+  const { principal, style, channels, rooms, replays, told, floor, transport } = connection;
+  for (const [on, { mark }] of replays) if (transport.arrived(mark)) replays.delete(on);
   const names = new Set(channels.keys());
-  if (channel !== undefined) names.add(channel);
-  if (without !== undefined) names.delete(without);
+  if (withoutChannel !== undefined) names.delete(withoutChannel);
   return {
     sub: principal.user ?? "",
     namespace: style.namespace,
     channels: [...names],
     rooms: [...rooms].flatMap(([on, inside]) => [...inside].map((room) => [on, room] as const)),
-    replays: [...replays].filter(([on]) => names.has(on)).map(([on, position]) => [on, formatId(position)] as const),
+    replays: [...replays].filter(([on]) => names.has(on)).map(([on, { at }]) => [on, formatId(at)] as const),
     ...(told !== undefined && told.epoch === upTo.epoch && { quiet: [formatId(told), formatId(upTo)] as const }),
+    ...(floor !== undefined && { floor: formatId(floor) }),
   };
 }

@@ -14,10 +14,11 @@ export interface EngineConnection {
   write(data: string, options: object): void;
   close(discard?: boolean): void;
   on(event: "packetCreate", listener: (packet: EnginePacket) => void): unknown;
-  on(event: "flush", listener: () => void): unknown;
+  on(event: "flush" | "heartbeat", listener: () => void): unknown;
 }
 
 interface EnginePacket {
+  readonly type: string;
   readonly data?: string | { readonly length: number };
   readonly options?: { readonly bytes?: number };
 }
@@ -30,11 +31,17 @@ export class Transport {
   pendingRequests = 0;
   #buffered = 0;
   #inFlight = 0;
+  #pings = 0;
+  #answered = 0;
 
   constructor(engine: EngineConnection) {
     this.engine = engine;
-    engine.on("packetCreate", ({ data, options }) => {
+    engine.on("packetCreate", ({ type, data, options }) => {
+      if (type === "ping") this.#pings++;
       this.#buffered += options?.bytes ?? data?.length ?? 0;
+    });
+    engine.on("heartbeat", () => {
+      this.#answered = this.#pings;
     });
     engine.on("flush", () => {
       this.#inFlight = this.#buffered;
@@ -50,6 +57,16 @@ export class Transport {
   /** Whether everything written has left this process. */
   get drained(): boolean {
     return this.engine.transport.writable && this.engine.writeBuffer.length === 0;
+  }
+
+  /** A point in what was written so far; `arrived` says later whether everything before it has reached the client. */
+  get mark(): number {
+    return this.#pings;
+  }
+
+  /** An answered ping proves the arrival of all that was written before the ping, since a transport keeps its order. */
+  arrived(mark: number): boolean {
+    return this.#answered > mark;
   }
 
   /** After what was written; stock clients come back from it by themselves. */

@@ -13,6 +13,7 @@ import { describeApi, serveApiDescription } from "./openapi.ts";
 import { isOriginAllowed } from "./origins.ts";
 import { requestIdOf } from "./request-id.ts";
 import { batchRoutes } from "./routes/batch.ts";
+import { connectionRoutes } from "./routes/connections.ts";
 import { historyRoutes } from "./routes/history.ts";
 import { metricsRoute, opsRoutes } from "./routes/ops.ts";
 import { publishRoutes } from "./routes/publish.ts";
@@ -53,6 +54,7 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
     void scope.register(publishRoutes(deps));
     void scope.register(batchRoutes(deps, (error, request) => failures.refused(error, request)));
     void scope.register(historyRoutes(deps));
+    void scope.register(connectionRoutes(deps));
     void scope.register(opsRoutes(deps));
     serveApiDescription(scope, deps.auth);
     void scope.register(demoRoutes(deps));

@@ -71,6 +71,8 @@ export interface HttpDeps {
   readonly publisher: Publish;
   readonly history: History;
   readonly auth: Authenticator;
+  /** Closes a user's connections, or one session's, on every node, and refuses their tokens from now on. */
+  readonly revoke: (whom: { readonly user: string; readonly sid?: string; readonly reason?: string }) => Promise<void>;
   readonly health: { readonly state: NodeState; readiness(): Promise<Readiness> };
   /** Absent where `METRICS_PORT` moves them away. */
   readonly metrics?: Exposition;

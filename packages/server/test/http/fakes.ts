@@ -86,6 +86,7 @@ export function fixture(
     meter,
     publisher,
     history,
+    revoke: async () => {},
     auth: openAuthenticator,
     metrics: meter,
     ...overrides,

@@ -43,7 +43,9 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
         },
       },
       async (request, reply) => {
-        const draft = messageDraft(request.params.channel, request.body, rules);
+        const { user: from } = request.caller.principal ?? {};
+        const message = messageDraft(request.params.channel, request.body, rules);
+        const draft = from === undefined ? message : { ...message, from };
         demand(request.caller, "publish", draft.channel);
         const token = tokenOf(request, [draft.channel, request.body]);
         const id = await publisher.publish(

@@ -1,0 +1,208 @@
+/**
+ * Publishes the outbox, window by window (migrations/0001_outbox.sql says what a window is). It keeps its place while the bus is away, and
+ * a second reader beside it, or a new one in its place, does no harm: the log's fence drops what it already has.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { AppendRequest, AppendResult, FencePosition, Log, Publish } from "@carillon/core";
+import { CarillonError } from "@carillon/protocol";
+import type { Query, Row } from "./connection.ts";
+import { advance, type Cursor, FENCE_SOURCE, type GapCause, openCursor, poll, reload } from "./cursor.ts";
+import { OutboxRows, ROW_COLUMNS, type RowOptions } from "./outbox-row.ts";
+import { Retention } from "./retention.ts";
+
+export interface ReaderOptions extends RowOptions {
+  readonly publisher: Pick<Publish, "append">;
+  readonly log: Pick<Log, "fence">;
+  /** Default 500. */
+  readonly pageRows?: number;
+  /** Default 4 MiB; a page has at least one row. */
+  readonly pageBytes?: number;
+  /** How long it sleeps without a hint; default 100. */
+  readonly pollMs?: number;
+}
+
+interface Page {
+  readonly rows: readonly Row[];
+  readonly lastId: number;
+  /** Whether the window may have more rows. */
+  readonly more: boolean;
+  /** Of its oldest row, when it was read. */
+  readonly ageS: number;
+  readonly readAt: number;
+}
+
+const RETRY_MIN_MS = 100;
+const RETRY_MAX_MS = 2_000;
+const REBUILD_EVERY_MS = 60_000;
+
+/**
+ * Two ways into a window, since each alone is slow somewhere. What began after `lo` has ids above `lo_id`: by id, of which few are not in
+ * the window. What was under way in `lo` may have early ids among millions of deleted ones: by transaction. `is true` keeps the first
+ * from using the other's index, which would sort the rest of the window for every page.
+ */
+const PAGE = `
+  select ${ROW_COLUMNS}, through, case when through = size then extract(epoch from clock_timestamp() - at) end
+  from (
+    select *, sum(size) over (order by id) as through
+    from (
+      select *, coalesce(octet_length(payload), 0) + coalesce(octet_length(raw), 0) + coalesce(octet_length(audience), 0) + 100 as size
+      from (
+        (select o.* from carillon.outbox o
+         where o.id > greatest($3::bigint, $4::bigint) and (o.xid >= pg_snapshot_xmax($1::pg_snapshot)) is true
+           and pg_visible_in_snapshot(o.xid, $2::pg_snapshot)
+         order by o.id limit $5)
+        union all
+        (select o.* from pg_snapshot_xip($1::pg_snapshot) late (xid), lateral (
+           select o.* from carillon.outbox o where o.xid = late.xid and o.id > $3::bigint order by o.id limit $5
+         ) o where pg_visible_in_snapshot(late.xid, $2::pg_snapshot))
+      ) parts order by id limit $5
+    ) page
+  ) counted where through - size < $6 order by id`;
+
+export class OutboxReader {
+  readonly #query: Query;
+  readonly #options: ReaderOptions;
+  readonly #rows: OutboxRows;
+  readonly #retention: Retention;
+  readonly #pageRows: number;
+  readonly #pageBytes: number;
+  #hinted = false;
+  #wake: (() => void) | undefined;
+  #rebuiltAt = Number.NEGATIVE_INFINITY;
+
+  constructor(query: Query, options: ReaderOptions) {
+    this.#query = query;
+    this.#options = options;
+    this.#rows = new OutboxRows(options);
+    this.#retention = new Retention(query);
+    this.#pageRows = options.pageRows ?? 500;
+    this.#pageBytes = options.pageBytes ?? 4 * 1024 * 1024;
+  }
+
+  /** Somebody committed something. */
+  hint(): void {
+    this.#hinted = true;
+    this.#wake?.();
+  }
+
+  /** Until `signal` is aborted; rejects when Postgres or a bug says so. */
+  async run(signal: AbortSignal): Promise<void> {
+    const tellGap = (position: FencePosition, cause: GapCause) => this.#tellGap(position, cause, signal);
+    let { cursor, from } = await openCursor(this.#query, this.#options.log, tellGap);
+    while (!signal.aborted) {
+      this.#options.meter.set("bridgeWindow", cursor.window);
+      await this.#publishWindow(cursor, from, signal);
+      if (signal.aborted) return;
+      cursor = await this.#next(cursor, signal);
+      from = 0;
+    }
+  }
+
+  /** The next page is read while one is appended. */
+  async #publishWindow(cursor: Cursor, from: number, signal: AbortSignal): Promise<void> {
+    let page: Page | undefined = await this.#read(cursor, from);
+    while (page !== undefined && page.rows.length > 0 && !signal.aborted) {
+      const next: Promise<Page> | undefined = page.more ? this.#read(cursor, page.lastId) : undefined;
+      next?.catch(() => {}); // awaited below, unless the append ends all this first
+      await this.#publish(cursor.window, page, signal);
+      page = await next;
+    }
+  }
+
+  async #read(cursor: Cursor, after: number): Promise<Page> {
+    const rows = await this.#query(PAGE, [cursor.lo, cursor.hi, after, cursor.loId, this.#pageRows, this.#pageBytes], {
+      name: "page",
+    });
+    const last = rows.at(-1);
+    return {
+      rows,
+      lastId: Number(last?.[0] ?? after),
+      more: rows.length === this.#pageRows || Number(last?.[8] ?? 0) >= this.#pageBytes,
+      ageS: Number(rows[0]?.[9] ?? 0),
+      readAt: performance.now(),
+    };
+  }
+
+  async #publish(window: number, page: Page, signal: AbortSignal): Promise<void> {
+    const { meter } = this.#options;
+    meter.set("bridgeLagSeconds", page.ageS);
+    const requests = this.#rows.requests(window, page.rows);
+    const results = await this.#append(requests, signal, page);
+    const fenced = new Set<number>();
+    for (const [index, result] of results.entries()) {
+      const minor = requests[index]?.fence?.position[1];
+      if (result.outcome === "fenced" && minor !== undefined) fenced.add(minor);
+    }
+    meter.count("outboxFenced", fenced.size);
+    if (!signal.aborted) meter.count("outboxPublished", page.rows.length - fenced.size);
+  }
+
+  /** For as long as it takes. Sending again is safe: every request has a fence. Resolves with nothing when `signal` is aborted. */
+  async #append(requests: readonly AppendRequest[], signal: AbortSignal, page?: Page): Promise<AppendResult[]> {
+    if (requests.length === 0) return [];
+    for (let retryMs = RETRY_MIN_MS; !signal.aborted; retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)) {
+      try {
+        return await this.#options.publisher.append(requests, "postgres");
+      } catch (error) {
+        if (!(error instanceof CarillonError && error.kind.retryable)) throw error;
+        this.#options.logger.debug({ err: error, retryMs }, "the outbox waits for the bus");
+        if (page !== undefined) {
+          this.#options.meter.set("bridgeLagSeconds", page.ageS + (performance.now() - page.readAt) / 1000);
+        }
+        await sleep(retryMs, undefined, { signal }).catch(() => {});
+      }
+    }
+    return [];
+  }
+
+  /** Waits until there is something to read, tidying up meanwhile. */
+  async #next(cursor: Cursor, signal: AbortSignal): Promise<Cursor> {
+    let untidy = await this.#retention.sweep(cursor);
+    while (!signal.aborted) {
+      this.#hinted = false;
+      await this.#rebuildCaptures();
+      const { waiting, lastId } = await poll(this.#query, cursor);
+      if (waiting) {
+        const next = await advance(this.#query, cursor, lastId);
+        return next ?? reload(this.#query);
+      }
+      this.#options.meter.set("bridgeLagSeconds", 0);
+      if (untidy) untidy = await this.#retention.sweep(cursor);
+      else await this.#idle(signal);
+    }
+    return cursor;
+  }
+
+  async #idle(signal: AbortSignal): Promise<void> {
+    if (this.#hinted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, this.#options.pollMs ?? 100);
+    this.#wake = resolve;
+    const stop = () => resolve();
+    signal.addEventListener("abort", stop);
+    await promise;
+    signal.removeEventListener("abort", stop);
+    clearTimeout(timer);
+    this.#wake = undefined;
+  }
+
+  /** Tables are altered now and then, and nothing tells us. */
+  async #rebuildCaptures(): Promise<void> {
+    if (performance.now() - this.#rebuiltAt < REBUILD_EVERY_MS) return;
+    this.#rebuiltAt = performance.now();
+    const [row] = await this.#query("select carillon.rebuild()");
+    if (row?.[0] !== "0")
+      this.#options.logger.info({ rewritten: Number(row?.[0]) }, "capture functions of altered tables rewritten");
+  }
+
+  async #tellGap(position: FencePosition, cause: GapCause, signal: AbortSignal): Promise<void> {
+    this.#options.logger.warn(
+      { cause, window: position[0] },
+      cause === "restored"
+        ? "this outbox comes from another cluster or an earlier time: what is there is published, and a gap is told"
+        : "the log is ahead of the outbox, which lost its tail: a gap is told",
+    );
+    await this.#append([{ draft: { gap: {} }, fence: { source: FENCE_SOURCE, position } }], signal);
+    signal.throwIfAborted(); // the jump must not be made without it
+  }
+}
