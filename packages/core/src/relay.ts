@@ -246,6 +246,7 @@ export class Relay implements FeedListener {
     else {
       this.#kept.unshift(gap);
       this.#keptBytes += sizeOf(gap);
+      this.#bound();
     }
     this.#drain();
   }

@@ -35,6 +35,15 @@ export interface ReplayMark {
   readonly mark: number;
 }
 
+/** Of all that was for a connection up to `upTo`, the last event that it was written carried the id `heard`. Both of one epoch. */
+export interface Quiet {
+  readonly heard: Position;
+  readonly upTo: Position;
+}
+
+/** Stretches that are shorter are not worth being remembered: the log reaches further. */
+const QUIET_MIN = 16;
+
 export class Connection {
   readonly socket: Socket;
   readonly style: FrameStyle;
@@ -53,6 +62,7 @@ export class Connection {
   whole: Promise<void> = Promise.resolve();
   #position: Position = { epoch: 0, n: 0 };
   #told: Position | undefined;
+  #quiet: Quiet | undefined;
 
   constructor({ socket, principal, style, transport }: ConnectionOptions) {
     this.socket = socket;
@@ -68,6 +78,11 @@ export class Connection {
   /** The id that the last written event left the client with. */
   get told(): Position | undefined {
     return this.#told;
+  }
+
+  /** The last long stretch without anything for this connection that ended with an event, which its client may not have got. */
+  get quiet(): Quiet | undefined {
+    return this.#quiet;
   }
 
   /** The channel of a refresh namespace, or whether this one was subscribed to. */
@@ -105,7 +120,16 @@ export class Connection {
     this.#position = position;
   }
 
-  /** Writes an event that moves the client's position. */
+  /** Writes an entry of the log after all others before it that are for this connection. */
+  deliver(frame: Frame, position: Position): void {
+    const heard = this.#told;
+    if (heard !== undefined && heard.epoch === position.epoch && position.n - heard.n > QUIET_MIN) {
+      this.#quiet = { heard, upTo: { epoch: position.epoch, n: position.n - 1 } };
+    }
+    this.advance(frame, position);
+  }
+
+  /** Writes an event that moves the client's position, whatever was before it. */
   advance(frame: Frame, position: Position): void {
     this.#position = position;
     this.write(frame, position);

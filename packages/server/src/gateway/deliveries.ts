@@ -8,6 +8,8 @@ import type { Frame, FrameStyle } from "./frames.ts";
 
 export interface Delivery {
   readonly position: Position;
+  /** False for a gap: what came before it is unknown. */
+  readonly follows: boolean;
   readonly targets: readonly Connection[];
   /** Encodes for one style; called once for each style among the targets. */
   readonly encode: (style: FrameStyle) => Frame;
@@ -95,7 +97,9 @@ export class Deliveries {
         this.#options.onSlow(connection);
         continue;
       }
-      connection.advance(frameFor(job, connection.style), job.position);
+      const frame = frameFor(job, connection.style);
+      if (job.follows) connection.deliver(frame, job.position);
+      else connection.advance(frame, job.position);
       written++;
     }
     this.#budget -= visited;

@@ -138,7 +138,7 @@ export class Gateway implements SequencerListener {
     if (audience === 0) return;
     if (isGap(entry)) this.#options.meter.count("gapsTold", audience, { cause: "feed" });
     const spreadMs = isGap(entry) || entry.scope !== undefined ? this.#options.spread.ms(audience) : undefined;
-    for (const hears of found) this.#deliveries.push({ position, targets: hears, encode: (style) => entryFrame(style, entry, { spreadMs }) });
+    for (const hears of found) this.#deliveries.push({ position, follows: true, targets: hears, encode: (style) => entryFrame(style, entry, { spreadMs }) });
   }
 
   gap(position: Position, cause: string): void {
@@ -147,7 +147,7 @@ export class Gateway implements SequencerListener {
     const audience = found.reduce((sum, { length }) => sum + length, 0);
     this.#options.meter.count("gapsTold", audience, { cause });
     const spreadMs = this.#options.spread.ms(audience);
-    for (const hears of found) this.#deliveries.push({ position, targets: hears, encode: (style) => gapFrame(style, undefined, id, spreadMs) });
+    for (const hears of found) this.#deliveries.push({ position, follows: false, targets: hears, encode: (style) => gapFrame(style, undefined, id, spreadMs) });
   }
 
   #engines(): EngineConnection[] {

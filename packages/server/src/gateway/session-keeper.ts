@@ -11,16 +11,17 @@ import type { Policy } from "../auth/principal.ts";
 import type { Connection } from "./connection.ts";
 
 /**
- * `quiet` is what a connection that heard little needs, since its last id may be older than the log reaches: `[heard, upTo]` says
+ * `quiet` is what a connection that heard little needs, since its last id may be older than the log reaches. `[heard, upTo]` says
  * that of all that was for this connection up to `upTo`, the last event that it was written carried the id `heard`.
  *
  * A client that comes back with exactly `heard` has therefore missed nothing up to `upTo`, however it lost its connection and
- * whether or not that event was the last that it was sent: it has that one, and between the two there was nothing for it. No
- * answer of the client is needed for that, and with any other offset it says nothing. Both are of one epoch, in which n has no
- * holes, so that the log proves the rest from `upTo` on.
+ * whatever it was sent after that: it has that one, and between the two there was nothing for it. No answer of the client is
+ * needed for that, and with any other offset it says nothing. Both are of one epoch, in which n has no holes, so that the log
+ * proves the rest from `upTo` on. There are two stretches: the one up to now, and the last long one that ended with an event, for
+ * a client that was gone already when that was sent.
  */
 export interface KeptRecord extends SessionRecord {
-  readonly quiet?: readonly [heard: PublicationId, upTo: PublicationId];
+  readonly quiet?: readonly (readonly [heard: PublicationId, upTo: PublicationId])[];
   /** The client was told a gap up to here because its session was lost; with an older offset it did not get to hear of it. */
   readonly floor?: PublicationId;
 }
@@ -178,10 +179,13 @@ export class SessionKeeper {
 
 /** Where the log must be read from for a client that comes back with `offset`. */
 export function provenPosition(record: KeptRecord | undefined, offset: Position): Position {
-  if (record?.quiet === undefined) return offset;
-  const [heard, upTo] = record.quiet.map(parseId);
-  if (heard === undefined || upTo === undefined || comparePositions(heard, offset) !== 0) return offset;
-  return upTo.epoch === offset.epoch && upTo.n > offset.n ? upTo : offset;
+  let proven = offset;
+  for (const [heard, upTo] of record?.quiet ?? []) {
+    const position = parseId(upTo);
+    if (heard !== formatId(offset) || position?.epoch !== offset.epoch) continue;
+    if (position.n > proven.n) proven = position;
+  }
+  return proven;
 }
 
 /** Whether the client came back without having heard that it lost its session before. */
@@ -206,17 +210,19 @@ function privateId(connection: Connection): string | undefined {
 }
 
 function recordOf(connection: Connection, upTo: Position, withoutChannel: string | undefined): KeptRecord {
-  const { principal, style, channels, rooms, replays, told, floor, transport } = connection;
+  const { principal, style, channels, rooms, replays, told, quiet, floor, transport } = connection;
   for (const [on, { mark }] of replays) if (transport.arrived(mark)) replays.delete(on);
   const names = new Set(channels.keys());
   if (withoutChannel !== undefined) names.delete(withoutChannel);
+  const stretches = quiet === undefined ? [] : [quiet];
+  if (told !== undefined && told.epoch === upTo.epoch && told.n < upTo.n) stretches.push({ heard: told, upTo });
   return {
     sub: principal.user ?? "",
     namespace: style.namespace,
     channels: [...names],
     rooms: [...rooms].flatMap(([on, inside]) => [...inside].map((room) => [on, room] as const)),
     replays: [...replays].filter(([on]) => names.has(on)).map(([on, { at }]) => [on, formatId(at)] as const),
-    ...(told !== undefined && told.epoch === upTo.epoch && { quiet: [formatId(told), formatId(upTo)] as const }),
+    quiet: stretches.map(({ heard, upTo: end }) => [formatId(heard), formatId(end)] as const),
     ...(floor !== undefined && { floor: formatId(floor) }),
   };
 }

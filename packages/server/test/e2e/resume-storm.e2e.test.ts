@@ -9,7 +9,7 @@ const COUNT = Number(process.env.STORM ?? 1000);
 test(`${COUNT} connections resume at once with few reads of the log`, { timeout: 180_000 }, async () => {
   const redis = await startRedis();
   // A ring that is shorter than what was missed, so that the log is needed.
-  const env = { REDIS_URL: redis.url, COALESCE_MS: "0", ROLES: "gateway", CONNECTS_PER_S: "100000", RING_MAX_ENTRIES: "16", LOG_LEVEL: "warn" };
+  const env = { REDIS_URL: redis.url, COALESCE_MS: "0", ROLES: "gateway", CONNECTS_PER_S: "100000", RING_MAX_ENTRIES: "16" };
   const [dies, survives] = (await Promise.all([startNode(env), startNode(env)])) as [NodeServer, NodeServer];
   const sessions: { pid: string; offset: string }[] = [];
   await inGroups(COUNT, 100, async () => {

@@ -1,0 +1,495 @@
+import { isGap } from "@carillon/protocol";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { type FeedListener, type Mark, MemoryLease, MemoryLog, noLogger, noMeter, Relay } from "../src/index.ts";
+import { pass, World } from "./relay-world.ts";
+import { message } from "./support.ts";
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** With something in the log, so that there are positions that a gap could be told to. */
+async function world(nodes: number, seed = 1): Promise<World> {
+  const made = new World(seed);
+  await made.log.append([{ draft: message("z", 0) }]);
+  for (let i = 0; i < nodes; i++) made.addNode();
+  return made;
+}
+
+async function settled(nodes: number, seed = 1): Promise<World> {
+  const made = await world(nodes, seed);
+  await made.run(5000);
+  return made;
+}
+
+/** One node that holds the lease for ever, and a feed that echoes marks at once. */
+async function alone() {
+  const log = new MemoryLog();
+  await log.append([{ draft: message("z") }]);
+  const carried: string[] = [];
+  const feed = {
+    name: "feed",
+    marks: 0,
+    listener: undefined as FeedListener | undefined,
+    listen(listener: FeedListener) {
+      this.listener = listener;
+    },
+    async sendMark(mark: Mark) {
+      this.marks++;
+      this.listener?.mark(mark);
+    },
+  };
+  const relay = new Relay({
+    feed,
+    lease: new MemoryLease(),
+    publisher: log,
+    log,
+    ingress: "redis",
+    interpret: (channel, text) => [message(channel, text)],
+    affected: (channels) => channels ?? ["a"],
+    onCarried: (channels) => carried.push(...channels),
+    meter: noMeter,
+    logger: noLogger,
+  });
+  return { relay, log, feed, carried };
+}
+
+/** Each message once and in order, or a gap on its channel after it was sent and before all that follow it. */
+async function verify(made: World, hint: string): Promise<void> {
+  const entries = await made.entries();
+  const places = new Map<string, number>();
+  entries.forEach((entry, place) => {
+    if (isGap(entry)) return;
+    const key = `${entry.channel} ${entry.payload}`;
+    expect(places.has(key), `${hint}: ${key} is there twice`).toBe(false);
+    places.set(key, place);
+  });
+  for (const channel of [...made.channels, "p"]) {
+    const sent = made.sent.filter((one) => one.channel === channel);
+    const published = sent.map(({ n }) => places.get(`${channel} ${n}`)).filter((place) => place !== undefined);
+    expect(published, `${hint}: ${channel} is in order`).toEqual(published.toSorted((x, y) => x - y));
+    for (const { n, atMs } of sent) {
+      if (places.has(`${channel} ${n}`)) continue;
+      const next = sent.slice(n).map((later) => places.get(`${channel} ${later.n}`)).find((place) => place !== undefined);
+      const told = entries.some(
+        (entry, place) => isGap(entry) && entry.gap.channels?.includes(channel) && entry.timestampMs >= atMs && place < (next ?? entries.length),
+      );
+      expect(told, `${hint}: ${channel} ${n} is missing in silence`).toBe(true);
+    }
+  }
+}
+
+describe("one holder", () => {
+  test("each message is published once, in order, however many listen", async () => {
+    const made = await settled(3);
+
+    for (let i = 0; i < 100; i++) {
+      made.send(["a", "b", "p"][i % 3]!);
+      await pass(i % 20);
+    }
+    await made.run(3000);
+
+    await verify(made, "three nodes");
+    expect((await made.entries()).filter((entry) => !isGap(entry))).toHaveLength(101);
+  });
+
+  test("what the others keep goes when the holder reports it done", async () => {
+    const made = await settled(3);
+    made.latencyMs = 0;
+
+    made.send("a", 100);
+    await made.run(150);
+    const kept = made.alive.map(({ relay }) => relay.kept);
+    await made.run(3000);
+
+    expect(Math.max(...kept)).toBe(100);
+    expect(made.alive.map(({ relay }) => relay.kept)).toEqual([0, 0, 0]);
+  });
+
+  test("the first of all tells a gap, since nobody heard what was before", async () => {
+    const made = await world(1);
+    made.send("a", 3);
+
+    await made.run(5000);
+
+    expect(await made.story()).toBe("z0 gap(a,b,p)");
+  });
+
+  test("with an empty log there is nobody to tell", async () => {
+    const made = new World();
+    const node = made.addNode();
+
+    await made.run(5000);
+    made.send("a");
+    await made.run(1000);
+
+    expect(await made.story()).toBe("a1");
+    expect(node.carried.toSorted()).toEqual(["a", "b"]);
+  });
+
+  test("a lost answer publishes nothing twice", async () => {
+    const made = await settled(2);
+    made.appends = "unanswered";
+    made.send("a", 300);
+    await made.run(3000);
+
+    made.appends = "well";
+    await made.run(5000);
+
+    expect((await made.story()).match(/a\d+/g)).toEqual(Array.from({ length: 300 }, (_, i) => `a${i + 1}`));
+    await verify(made, "lost answers");
+  });
+
+  test("a log that is away is waited for", async () => {
+    const made = await settled(2);
+    made.appends = "refused";
+    made.send("a", 5);
+    await made.run(30_000);
+    made.send("b", 5);
+
+    made.appends = "well";
+    await made.run(5000);
+
+    expect((await made.story()).replace("z0 gap(a,b,p) ", "")).toBe("a1 a2 a3 a4 a5 b1 b2 b3 b4 b5");
+  });
+
+  test("a lease that tells its state twice changes nothing", async () => {
+    const { relay, log } = await alone();
+
+    relay.start();
+    await pass(5000);
+    await relay.stop();
+
+    expect((await log.head()).n).toBe(2);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("what is heard after it was stopped is left to the others", async () => {
+    const { relay, log, feed } = await alone();
+    relay.start();
+    await pass(1000);
+
+    await relay.stop();
+    feed.listener!.message("a", "late");
+    await pass(5000);
+
+    expect((await log.head()).n).toBe(2);
+  });
+});
+
+describe("takeover", () => {
+  test("whoever went on hearing carries on without a gap, and publishes what the dead one had not", async () => {
+    for (let seed = 1; seed <= 30; seed++) {
+      const made = await settled(3, seed);
+      const before = await made.story();
+      made.send("a", 20);
+      made.send("p", 20);
+      await pass(made.random() * 12);
+
+      made.holder!.kill();
+      made.send("b", 5);
+      await made.run(6000);
+
+      await verify(made, `seed ${seed}`);
+      const after = (await made.story()).slice(before.length);
+      expect(after).not.toContain("gap");
+      expect(after.match(/[abp]\d+/g)).toHaveLength(45);
+    }
+  });
+
+  test("who came too late tells a gap before anything that it heard", async () => {
+    const made = await settled(1);
+    made.holder!.kill();
+    made.send("a", 3);
+    await made.run(600);
+    made.addNode();
+
+    await made.run(3000);
+    made.send("a");
+    await made.run(1000);
+
+    expect(await made.story()).toBe("z0 gap(a,b,p) gap(a,b,p) a4");
+  });
+
+  test("one that heard only the end of a dead holder tells the gap ahead of what it kept", async () => {
+    const made = await settled(1);
+    const old = made.holder!;
+    made.appends = "refused";
+    made.send("a", 2);
+    made.addNode();
+    await made.run(3000);
+    made.send("a", 2);
+    await made.run(100);
+    old.kill();
+
+    made.appends = "well";
+    await made.run(5000);
+
+    expect(await made.story()).toBe("z0 gap(a,b,p) gap(a,b,p) a3 a4");
+  });
+
+  test("a gap that its holder could not tell is told by the next one", async () => {
+    const made = await settled(1);
+    made.holder!.kill();
+    made.send("a", 3);
+    made.appends = "refused";
+    const [first, second] = [made.addNode(), made.addNode()];
+    await made.run(8000);
+
+    made.holder!.kill();
+    made.appends = "well";
+    await made.run(8000);
+
+    expect([first.dead, second.dead].filter(Boolean)).toHaveLength(1);
+    expect(await made.story()).toBe("z0 gap(a,b,p) gap(a,b,p)");
+  });
+
+  test("a holder that stood still and wakes up publishes nothing twice", async () => {
+    for (let seed = 1; seed <= 30; seed++) {
+      const made = await settled(2, seed);
+      const stale = made.holder!;
+      made.send("a", 300);
+      await pass(made.random() * 12);
+      stale.pause();
+      made.send("a", 10);
+      await made.run(5000);
+      made.send("a", 10);
+      await made.run(1000);
+
+      stale.wake();
+      made.send("a", 10);
+      await made.run(5000);
+
+      await verify(made, `seed ${seed}`);
+      expect((await made.story()).match(/a\d+/g)).toHaveLength(330);
+      expect((await made.story()).match(/gap/g)).toHaveLength(1);
+    }
+  });
+
+  test("a holder that no longer hears steps down for one that does, without a gap", async () => {
+    const made = await settled(2);
+    const deaf = made.holder!;
+
+    deaf.disconnect();
+    made.send("a", 5);
+    await made.run(3000);
+    deaf.connect();
+    await made.run(3000);
+
+    expect(await made.story()).toBe("z0 gap(a,b,p) a1 a2 a3 a4 a5");
+    expect(made.holder).not.toBe(deaf);
+  });
+
+  test("nobody hearing for a while is told", async () => {
+    const made = await settled(2);
+    for (const node of made.alive) node.disconnect();
+    made.send("a", 3);
+    await made.run(1000);
+
+    for (const node of made.alive) node.connect();
+    await made.run(8000);
+    made.send("a");
+    await made.run(1000);
+
+    await verify(made, "both deaf");
+    expect(await made.story()).toMatch(/^z0 gap\(a,b,p\) gap\(a,b,p\) a4$/);
+  });
+
+  test("a node without a past, by a clock that is behind, is not taken for an old one", async () => {
+    const made = await world(0);
+    made.maxSkewMs = 10_000;
+    for (let seed = 0; seed < 8; seed++) {
+      made.addNode();
+      await made.run(4000);
+      made.send("a", 3);
+      made.send("p", 3);
+      await made.run(2000);
+      for (const node of made.alive) node.kill();
+    }
+
+    made.addNode();
+    await made.run(8000);
+    made.send("a");
+    await made.run(3000);
+
+    await verify(made, "skewed clocks");
+  });
+});
+
+describe("channels that are opened late", () => {
+  test("the gap is in the log before the channel is said to be carried", async () => {
+    const made = await settled(2);
+    made.appends = "refused";
+
+    made.open("c");
+    await made.run(5000);
+    expect(made.alive.flatMap(({ carried }) => carried)).not.toContain("c");
+    made.appends = "well";
+    await made.run(3000);
+
+    expect(made.holder!.carried).toContain("c");
+    expect(await made.story()).toBe("z0 gap(a,b,p) gap(c)");
+  });
+
+  test("a subscriber does not wait for the next beat", async () => {
+    const made = await settled(2);
+
+    made.open("c");
+    await pass(100);
+
+    expect(made.holder!.carried).toContain("c");
+  });
+
+  test("many at once cost one mark", async () => {
+    const { relay, feed, carried } = await alone();
+    relay.start();
+    await pass(100);
+    feed.marks = 0;
+
+    for (let i = 0; i < 50; i++) feed.listener!.opened(`c${i}`);
+    await pass(100);
+
+    expect(feed.marks).toBe(1);
+    expect(carried).toHaveLength(50);
+  });
+
+  test("a channel that was closed and opened again tells what it may have missed", async () => {
+    const made = await settled(1);
+    made.holder!.close("a");
+    await made.run(1000);
+    made.send("a", 3);
+
+    made.holder!.open("a");
+    await made.run(3000);
+    made.send("a");
+    await made.run(1000);
+
+    expect(await made.story()).toBe("z0 gap(a,b,p) gap(a) a4");
+  });
+
+  test("a holder that dies before the gap is told leaves it to the next", async () => {
+    const made = await settled(2);
+    made.appends = "refused";
+    made.open("c");
+    await made.run(3000);
+
+    made.holder!.kill();
+    made.appends = "well";
+    await made.run(5000);
+
+    expect(await made.story()).toBe("z0 gap(a,b,p) gap(c)");
+    expect(made.holder!.carried).toContain("c");
+  });
+});
+
+describe("the bound on what is kept", () => {
+  test("beyond it the oldest go, and a gap on everything stands in their place", async () => {
+    const made = await world(0);
+    made.maxKept = 100;
+    made.addNode();
+    await made.run(5000);
+    made.appends = "refused";
+    for (let i = 0; i < 50; i++) {
+      made.send("a", 5);
+      made.send("b", 5);
+      await pass(20);
+      expect(made.holder!.relay.kept).toBeLessThanOrEqual(100);
+    }
+
+    made.appends = "well";
+    await made.run(5000);
+
+    await verify(made, "overflow");
+    expect(await made.story()).toMatch(/^z0 gap\(a,b,p\) gap\(a,b,p\) [ab]\d+ /);
+  });
+
+  test("a gap of one channel that waits does not hide what is dropped of the others", async () => {
+    const made = await world(0);
+    made.maxKept = 20;
+    made.addNode();
+    await made.run(5000);
+    made.appends = "refused";
+    made.open("c");
+    await made.run(1000);
+    for (let i = 0; i < 40; i++) {
+      made.send("a");
+      await pass(10);
+    }
+
+    made.appends = "well";
+    await made.run(5000);
+
+    await verify(made, "overflow behind a gap");
+    expect(made.holder!.carried).toContain("c");
+  });
+
+  test("what one that doesn't hold the lease had to drop it tells when it takes over", async () => {
+    const made = await world(0);
+    made.maxKept = 20;
+    made.addNode();
+    made.addNode();
+    await made.run(8000);
+    made.appends = "refused";
+    for (let i = 0; i < 60; i++) {
+      made.send("a");
+      await pass(50);
+    }
+
+    made.holder!.kill();
+    made.appends = "well";
+    await made.run(6000);
+
+    await verify(made, "standby overflow");
+  });
+});
+
+test.each([
+  ["equal clocks", 0],
+  ["clocks that differ by seconds", 5000],
+])("whatever happens, each message is published once and in order, or told: %s", async (_what, maxSkewMs) => {
+  const from = Number(process.env.SEED ?? 1);
+  for (let seed = from; seed < from + Number(process.env.SEEDS ?? 60); seed++) {
+    const made = await world(0, seed);
+    made.maxSkewMs = maxSkewMs;
+    const { random } = made;
+    const any = <T>(items: readonly T[]): T | undefined => items[Math.floor(random() * items.length)];
+    made.latencyMs = any([1, 5, 30])!;
+    made.maxKept = any([30, 50_000])!;
+    for (let i = 0; i < 3; i++) made.addNode();
+
+    for (let step = 0; step < 150; step++) {
+      const dice = random();
+      if (dice < 0.55) made.send(any([...made.channels, "p"])!, 1 + Math.floor(random() * 3));
+      else if (dice < 0.58) (random() < 0.5 ? made.holder : any(made.alive))?.kill();
+      else if (dice < 0.64 && made.alive.length < 4) made.addNode();
+      else if (dice < 0.68) (random() < 0.5 ? made.holder : any(made.alive))?.pause();
+      else if (dice < 0.76) any(made.alive)?.wake();
+      else if (dice < 0.79) (random() < 0.5 ? made.holder : any(made.alive))?.disconnect();
+      else if (dice < 0.86) any(made.alive)?.connect();
+      else if (dice < 0.88 && made.channels.size < 5) made.open("cde"[made.channels.size - 2]!);
+      else if (dice < 0.92) made.appends = any(["refused", "unanswered"] as const)!;
+      else if (dice < 0.98) made.appends = "well";
+      await made.run(any([0, 1, 5, 20, 100, 600, 1500])!);
+      for (const { relay } of made.alive) expect(relay.kept).toBeLessThanOrEqual(made.maxKept);
+    }
+    made.appends = "well";
+    made.addNode();
+    for (const node of made.alive) {
+      node.wake();
+      node.connect();
+    }
+    await made.run(20_000);
+    for (const channel of [...made.channels, "p"]) made.send(channel);
+    await made.run(10_000);
+
+    await verify(made, `seed ${seed}`);
+    const story = await made.story();
+    for (const channel of [...made.channels, "p"]) {
+      expect(story, `seed ${seed}: ${channel} goes on`).toContain(`${channel}${made.sent.filter((one) => one.channel === channel).length}`);
+    }
+    vi.clearAllTimers();
+  }
+}, 120_000);
