@@ -34,6 +34,12 @@ async function run(options: Options): Promise<number> {
   const line = new ProgressLine();
   const results: Result[] = [];
   const broken: string[] = [];
+  // What was started ends with this process.
+  process.once("SIGINT", () => {
+    line.clear();
+    console.log(`\n${table(results)}`);
+    process.exit(130);
+  });
   for (const scenario of scenarios) {
     try {
       const result = await play(scenario, options, line);

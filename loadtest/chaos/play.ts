@@ -73,7 +73,17 @@ export async function play(scenario: Scenario, options: Options, line: ProgressL
     }
     const verdict = check(ledger.publications, histories);
     const deaths = stack?.placed.reduce((sum, { node }) => sum + node.deaths, 0) ?? 0;
-    return resultOf({ scenario, publications: ledger.publications, verdict, stuck, deaths, rounds, events, startedAt });
+    return resultOf({
+      scenario,
+      stock: options.baseline,
+      publications: ledger.publications,
+      verdict,
+      stuck,
+      deaths,
+      rounds,
+      events,
+      startedAt,
+    });
   } finally {
     drivers.stop();
     await Promise.all(ingresses.map((ingress) => ingress.close()));

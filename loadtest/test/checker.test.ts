@@ -157,6 +157,25 @@ describe("gaps", () => {
     expect(verdict.told).toBe(1);
   });
 
+  test("a gap at the client's own position speaks of what its subscription missed", () => {
+    const publications = [published("a.0", 1), published("a.1", 2), published("b.0", 3, { channel: "chat" })];
+    const events = [
+      up(),
+      ready(0),
+      heard("a.0", 1),
+      down(),
+      up(),
+      ready(2),
+      heard("b.0", 3, { channel: "chat" }),
+      gap(3, ["trips"]),
+    ];
+
+    const verdict = judge(publications, client(events, { channels: ["trips", "chat"] }));
+
+    expect(verdict.lost).toEqual([]);
+    expect(verdict.told).toBe(1);
+  });
+
   test("a gap that covers nothing is a false one", () => {
     const publications = [published("a.0", 1), published("a.1", 2)];
 

@@ -84,8 +84,10 @@ class Listener implements Listening {
   }
 
   #gap({ at, id, channels }: HistoryEvent & { kind: "gap" }): void {
-    // Before `ready` it speaks of all that this connection missed, even where part of that came first.
-    const { last, lastAt } = this.#isWhole ? { last: this.#last, lastAt: this.#lastAt } : this.#before;
+    // Before `ready`, and where it leads no further than the client is (a replay that was cut), it speaks of all that this connection
+    // missed, even where part of that came first.
+    const leadsOn = id === undefined || this.#last === undefined || compareIds(id, this.#last) > 0;
+    const { last, lastAt } = this.#isWhole && leadsOn ? { last: this.#last, lastAt: this.#lastAt } : this.#before;
     this.gaps.push({ at, channels, from: last, to: id, sinceAt: lastAt });
     this.#reach(id, at, "gap");
   }

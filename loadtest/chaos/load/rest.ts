@@ -50,10 +50,13 @@ export class RestIngress implements Ingress {
     await this.#send(tag, isRefresh ? refresh(tag, channel) : message(tag, channel));
   }
 
-  /** Many at once, which nobody hears and nobody counts: only to make the bus carry a lot in one go. */
-  async noise(count: number, bytes: number): Promise<void> {
+  /** Many at once, which nobody hears and nobody counts: only to make the bus carry a lot in one go. Resolves with the status. */
+  async noise(count: number, bytes: number): Promise<number> {
     const publications = Array.from({ length: count }, () => ({ channel: "chaos.noise", payload: "x".repeat(bytes) }));
-    await this.#post("/api/publications", { publications }, randomUUID()).catch(() => {});
+    return this.#post("/api/publications", { publications }, randomUUID()).then(
+      ({ status }) => status,
+      () => 0,
+    );
   }
 
   async close(): Promise<void> {}

@@ -13,6 +13,15 @@ const bigBytes = 48_000;
 
 export const clientScenarios: readonly Scenario[] = [
   {
+    name: "publishers",
+    about: "nothing breaks: what the others are compared with",
+    harmless: true,
+    mayTellGaps: false,
+    async play(stage) {
+      await stage.pause(1_000);
+    },
+  },
+  {
     name: "client-flaps",
     about: "transports of clients are cut at random, some again and again",
     harmless: true,

@@ -39,8 +39,6 @@ interface Kept {
 }
 
 interface KeptGap {
-  /** Of these of the feed's channels; `undefined`: of all. */
-  readonly feedChannels: readonly string[] | undefined;
   readonly gap: readonly ChannelName[];
   /** While the gap isn't in the log nothing from here on may be called done, nor forgotten before all up to `until` is. */
   readonly position: FencePosition;
@@ -50,6 +48,7 @@ interface KeptGap {
 }
 
 const MARK_MS = 1000;
+const MAX_HEARD = 100;
 const PAGE = 256;
 const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 2000;
@@ -67,6 +66,9 @@ export class Relay implements FeedListener {
   readonly #index = new Map<string, number>();
   /** The first mark since which everything was heard; `undefined` while that is nothing. */
   #since: number | undefined;
+  /** Whether it is proven that whatever is not reported as done was heard here; until then, the marks heard. */
+  #agreed = false;
+  #heard: number[] = [];
   /** Channels opened later than the rest, with the first mark after; `undefined` until it came. */
   readonly #channelSince = new Map<string, number | undefined>();
   /** All before this mark is in the log, by what the holder reported. */
@@ -141,7 +143,8 @@ export class Relay implements FeedListener {
     }
     // Its sender has heard marks that were never heard here: what was counted here meanwhile, it counted otherwise.
     if (this.#since !== undefined && done > this.#mark) this.#startAnew();
-    const covered = this.#since !== undefined && this.#done >= this.#since;
+    const covered = this.#since !== undefined && this.#agreed;
+    this.#agree(mark, done);
     this.#mark = mark;
     this.#index.clear();
     if (this.#since === undefined) {
@@ -151,9 +154,21 @@ export class Relay implements FeedListener {
       for (const [channel, since] of this.#channelSince) if (since === undefined) this.#opened(channel, mark);
     }
     this.#done = Math.max(this.#done, done);
-    if (!this.#options.lease.held) this.#forget(this.#done);
-    else if (this.#takingOver) this.#tookOver(covered);
+    if (!this.#options.lease.held) {
+      if (this.#agreed) this.#forget(this.#done);
+    } else if (this.#takingOver) this.#tookOver(covered);
     else this.#drain();
+  }
+
+  /**
+   * A report about a mark that was heard here proves that nothing is missing here since, and that all count alike from there on.
+   * Comparing numbers would not do: the first mark that is heard may be one that was late, and that the others ignored.
+   */
+  #agree(mark: number, done: number): void {
+    if (this.#agreed) return;
+    this.#agreed = this.#heard.includes(done);
+    this.#heard.push(mark);
+    if (this.#agreed || this.#heard.length > MAX_HEARD) this.#heard.splice(0, this.#agreed ? this.#heard.length : 1);
   }
 
   opened(channel: string): void {
@@ -169,6 +184,8 @@ export class Relay implements FeedListener {
   interrupted(): void {
     const heard = this.#since !== undefined;
     this.#since = undefined;
+    this.#agreed = false;
+    this.#heard = [];
     this.#index.clear();
     for (const channel of this.#channelSince.keys()) this.#channelSince.set(channel, undefined);
     if (!this.#options.lease.held) return;
@@ -272,7 +289,7 @@ export class Relay implements FeedListener {
   ): KeptGap | undefined {
     if (feedChannels?.length === 0) return undefined;
     const gap = this.#options.affected(feedChannels);
-    return gap.length === 0 ? undefined : { feedChannels, gap, until: [this.#mark, 0], ...rest };
+    return gap.length === 0 ? undefined : { gap, until: [this.#mark, 0], ...rest };
   }
 
   #bound(): void {
@@ -284,12 +301,10 @@ export class Relay implements FeedListener {
   #dropOldest(): void {
     const { feed, meter, affected } = this.#options;
     const first = this.#kept[0]!;
-    const told = "gap" in first && first.feedChannels === undefined ? 1 : 0;
-    const dropped = this.#kept.splice(0, told + Math.ceil(this.#maxKept / 50));
+    const dropped = this.#kept.splice(0, 1 + Math.ceil(this.#maxKept / 50));
     for (const kept of dropped) this.#keptBytes -= sizeOf(kept);
     const last = dropped.at(-1)!;
     const gap: KeptGap = {
-      feedChannels: undefined,
       gap: affected(undefined),
       position: first.position,
       until: "gap" in last ? last.until : last.position,
@@ -297,7 +312,10 @@ export class Relay implements FeedListener {
     };
     this.#kept.unshift(gap);
     this.#keptBytes += sizeOf(gap);
-    meter.count("feedDropped", dropped.length - told, { feed: feed.name, reason: "too_many_kept" });
+    meter.count("feedDropped", dropped.filter((kept) => !("gap" in kept)).length, {
+      feed: feed.name,
+      reason: "too_many_kept",
+    });
   }
 
   /** Drops what the holder reported as done. */

@@ -44,14 +44,20 @@ const refreshForms: [text: string, meaning: Omit<Draft, "channel"> | undefined][
   ['{"scope":"A","unknown":1}', { scope: "A" }],
   ['{"scope":"A","to":null}', { scope: "A" }],
   ['{"scope":"A","to":{}}', { scope: "A", to: {} }],
-  ['{"scope":"A","to":{"users":[42,"b"],"except":{"sockets":["s"]}}}', { scope: "A", to: { users: ["42", "b"], except: { sockets: ["s"] } } }],
+  [
+    '{"scope":"A","to":{"users":[42,"b"],"except":{"sockets":["s"]}}}',
+    { scope: "A", to: { users: ["42", "b"], except: { sockets: ["s"] } } },
+  ],
   ['{"scope":"A","to":{"users":[]}}', { scope: "A", to: { users: [] } }],
   ['{"scope":"A","payload":{"n":1.0}}', { scope: "A", payload: '{"n":1.0}' as JsonText }],
   ['{"scope":"A","payload":null}', { scope: "A", payload: "null" as JsonText }],
   [`{"scope":"A","payload":"${long}"}`, { scope: "A" }],
   // NestJS' envelope around either.
   ['{"pattern":"trips.refresh","data":{"scope":"A"}}', { scope: "A" }],
-  ['{"pattern":"trips.refresh","data":{"type":"REFRESH","scope":"A","to":{"roles":["x"]}}}', { scope: "A", to: { roles: ["x"] } }],
+  [
+    '{"pattern":"trips.refresh","data":{"type":"REFRESH","scope":"A","to":{"roles":["x"]}}}',
+    { scope: "A", to: { roles: ["x"] } },
+  ],
   ['{"pattern":"trips.refresh","data":"A"}', { scope: "A" }],
   ['{"pattern":"trips.refresh","data":"{\\"scope\\":\\"A\\"}"}', { scope: "A" }],
   ['{"pattern":"trips.refresh","data":42}', { scope: "42" }],
@@ -113,7 +119,8 @@ describe("a message on a refresh channel", () => {
 });
 
 describe("a domain event", () => {
-  const scopes = (name: string, text: string) => refreshesFromEvent(name, text, ["trips"], options)?.map(({ scope }) => scope);
+  const scopes = (name: string, text: string) =>
+    refreshesFromEvent(name, text, ["trips"], options)?.map(({ scope }) => scope);
 
   test.each<[string, string, string | undefined]>([
     ["trip.status_changed", "", "TRIP_STATUS_CHANGED"],
@@ -142,7 +149,12 @@ describe("a domain event", () => {
   });
 
   test("it refreshes every namespace that it is routed to, and no other", () => {
-    const drafts = refreshesFromEvent("user.moved", '{"to":{"users":[42]}}', ["users", "nowhere", "notifications"], options);
+    const drafts = refreshesFromEvent(
+      "user.moved",
+      '{"to":{"users":[42]}}',
+      ["users", "nowhere", "notifications"],
+      options,
+    );
 
     expect(drafts).toEqual([
       { channel: "users", scope: "USER_MOVED", to: { users: ["42"] } },
@@ -152,7 +164,9 @@ describe("a domain event", () => {
 
   test("recipients that can't be read stop it, and none are everybody", () => {
     expect(refreshesFromEvent("trip.x", '{"to":"42"}', ["trips"], options)).toBeUndefined();
-    expect(refreshesFromEvent("trip.x", '{"to":null}', ["trips"], options)).toEqual([{ channel: "trips", scope: "TRIP_X" }]);
+    expect(refreshesFromEvent("trip.x", '{"to":null}', ["trips"], options)).toEqual([
+      { channel: "trips", scope: "TRIP_X" },
+    ]);
   });
 });
 
@@ -169,10 +183,18 @@ describe("a NOTIFY elsewhere", () => {
     ["chat", '"A"', { channel: "chat", payload: '"A"' as JsonText }],
     ["chat", '{"type":"REFRESH"}', { channel: "chat", payload: '{"type":"REFRESH"}' as JsonText }],
     ["chat", '{"scope":"A"}', { channel: "chat", scope: "A" }],
-    ["chat", '{"scope":"A","payload":[1],"to":{"users":["1"]}}', { channel: "chat", scope: "A", payload: "[1]" as JsonText, to: { users: ["1"] } }],
+    [
+      "chat",
+      '{"scope":"A","payload":[1],"to":{"users":["1"]}}',
+      { channel: "chat", scope: "A", payload: "[1]" as JsonText, to: { users: ["1"] } },
+    ],
     ["chat", '{"scope":"A","to":{"nobody":[]}}', undefined],
     ["chat", '{"scope":"two words"}', { channel: "chat", payload: '{"scope":"two words"}' as JsonText }],
-    ["chat", '{"pattern":"x","data":{"scope":"A"}}', { channel: "chat", payload: '{"pattern":"x","data":{"scope":"A"}}' as JsonText }],
+    [
+      "chat",
+      '{"pattern":"x","data":{"scope":"A"}}',
+      { channel: "chat", payload: '{"pattern":"x","data":{"scope":"A"}}' as JsonText },
+    ],
     ["trips", '{"a":1}', { channel: "trips", payload: '{"a":1}' as JsonText }],
     ["trips", '{"scope":"A"}', { channel: "trips", scope: "A" }],
     ["chat.refresh", "A", { channel: "chat.refresh", payload: '"A"' as JsonText }],
@@ -197,7 +219,10 @@ test("nothing that anybody could send throws, and what comes out can be publishe
     fc.tuple(fc.json(), fc.json()).map(([a, b]) => `{"pattern":${a},"data":${b}}`),
     fc.tuple(fc.json(), fc.json()).map(([a, b]) => `{"type":${a},"__proto__":${b},"constructor":${a}}`),
   );
-  const channel = fc.oneof(fc.constantFrom("chat", "trips", "refresh.trips", "trips.refresh"), fc.string({ unit: "binary", maxLength: 70 }));
+  const channel = fc.oneof(
+    fc.constantFrom("chat", "trips", "refresh.trips", "trips.refresh"),
+    fc.string({ unit: "binary", maxLength: 70 }),
+  );
   fc.assert(
     fc.property(channel, text, (name, sent) => {
       const drafts = [

@@ -1,4 +1,12 @@
-import { CarillonError, formatId, isGap, type LogEntry, type Position, type Publication, parseId } from "@carillon/protocol";
+import {
+  CarillonError,
+  formatId,
+  isGap,
+  type LogEntry,
+  type Position,
+  type Publication,
+  parseId,
+} from "@carillon/protocol";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { History, Ring } from "../src/index.ts";
@@ -151,17 +159,22 @@ describe("scan", () => {
 
   test("what is published during the pass is seen once: in the visit or after what it reached", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 80, max: 140 }), fc.integer({ min: 0, max: 40 }), fc.integer({ min: 0, max: 1200 }), async (ringSize, burst, since) => {
-        const { scan, log, hear, ring, node } = subject(1200, ringSize);
-        log.late = async () => hear(log.append(burst));
+      fc.asyncProperty(
+        fc.integer({ min: 80, max: 140 }),
+        fc.integer({ min: 0, max: 40 }),
+        fc.integer({ min: 0, max: 1200 }),
+        async (ringSize, burst, since) => {
+          const { scan, log, hear, ring, node } = subject(1200, ringSize);
+          log.late = async () => hear(log.append(burst));
 
-        const { whole, reached, numbers } = await scan(at(since));
-        log.late = () => Promise.resolve();
-        const rest = ring.after(reached)!;
+          const { whole, reached, numbers } = await scan(at(since));
+          log.late = () => Promise.resolve();
+          const rest = ring.after(reached)!;
 
-        expect(whole).toBe(true);
-        expect([...numbers, ...rest.map(({ id }) => parseId(id)!.n)]).toEqual(range(since + 1, node.position!.n));
-      }),
+          expect(whole).toBe(true);
+          expect([...numbers, ...rest.map(({ id }) => parseId(id)!.n)]).toEqual(range(since + 1, node.position!.n));
+        },
+      ),
       { numRuns: 60 },
     );
   });
@@ -249,24 +262,29 @@ describe("read", () => {
 
   test("pages follow one another without a hole or a repeat", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 1, max: 30 }), fc.integer({ min: 1, max: 100 }), fc.array(fc.boolean(), { maxLength: 80 }), async (limit, ringSize, kinds) => {
-        const { history, put, node } = subject(0, ringSize);
-        for (const own of kinds) put((epoch, n) => entry(epoch, n, own ? "chat" : "other"));
-        const seen: string[] = [];
-        let since = formatId(at(0));
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 30 }),
+        fc.integer({ min: 1, max: 100 }),
+        fc.array(fc.boolean(), { maxLength: 80 }),
+        async (limit, ringSize, kinds) => {
+          const { history, put, node } = subject(0, ringSize);
+          for (const own of kinds) put((epoch, n) => entry(epoch, n, own ? "chat" : "other"));
+          const seen: string[] = [];
+          let since = formatId(at(0));
 
-        for (let pages = 0; pages < 100; pages++) {
-          const page = await history.read("chat", since, limit);
-          expect(page.gap).toBe(false);
-          expect(page.publications.length).toBeLessThanOrEqual(limit);
-          seen.push(...idsOf(page.publications));
-          if (since === page.id) break;
-          since = page.id;
-        }
+          for (let pages = 0; pages < 100; pages++) {
+            const page = await history.read("chat", since, limit);
+            expect(page.gap).toBe(false);
+            expect(page.publications.length).toBeLessThanOrEqual(limit);
+            seen.push(...idsOf(page.publications));
+            if (since === page.id) break;
+            since = page.id;
+          }
 
-        expect(seen).toEqual(kinds.flatMap((own, i) => (own ? [formatId(at(i + 1))] : [])));
-        expect(since).toBe(formatId(node.position!));
-      }),
+          expect(seen).toEqual(kinds.flatMap((own, i) => (own ? [formatId(at(i + 1))] : [])));
+          expect(since).toBe(formatId(node.position!));
+        },
+      ),
       { numRuns: 60 },
     );
   });
@@ -323,7 +341,8 @@ describe("read", () => {
     put((epoch, n) => gapEntry(epoch, n));
 
     const pages = [];
-    for (let since = "1-0"; since !== "1-10"; since = pages.at(-1)!.id) pages.push(await history.read("chat", since, 2));
+    for (let since = "1-0"; since !== "1-10"; since = pages.at(-1)!.id)
+      pages.push(await history.read("chat", since, 2));
 
     expect(pages.map(({ id, gap }) => [id, gap])).toEqual([
       ["1-2", false],

@@ -21,6 +21,7 @@ class SlowRegistry implements InterestRegistry {
     if (this.failing) throw new Error("away");
     this.told.push(set);
   }
+  async release(): Promise<void> {}
   async wanted(): Promise<string[]> {
     return this.told.at(-1) ?? [];
   }
@@ -39,7 +40,13 @@ class SlowRegistry implements InterestRegistry {
 
 function subject(maxChannels = 100) {
   const registry = new SlowRegistry();
-  const interest = new Interest({ registry, isCustom: (channel) => channel !== "chat", maxChannels, confirmTimeoutMs: 500, logger: noLogger });
+  const interest = new Interest({
+    registry,
+    isCustom: (channel) => channel !== "chat",
+    maxChannels,
+    confirmTimeoutMs: 500,
+    logger: noLogger,
+  });
   const acquire = (channel: string) => {
     const state = { held: false, error: undefined as unknown, release: () => {} };
     interest.acquire(channel).then(

@@ -3,11 +3,18 @@ import { expect, test } from "vitest";
 import { type AppendRequest, type AppendResult, MemoryLog, Publisher, TOKEN_TTL_S } from "../src/index.ts";
 import { countingMeter, eventually, message } from "./support.ts";
 
-function subject(options: { coalesceMs?: number; append?: (requests: readonly AppendRequest[]) => Promise<AppendResult[]> } = {}) {
+function subject(
+  options: { coalesceMs?: number; append?: (requests: readonly AppendRequest[]) => Promise<AppendResult[]> } = {},
+) {
   const log = new MemoryLog();
   const meter = countingMeter();
   const append = options.append ?? ((requests) => log.append(requests));
-  const publisher = new Publisher({ log: { append }, meter, coalesceMs: options.coalesceMs ?? 0, maxPayloadBytes: 100 });
+  const publisher = new Publisher({
+    log: { append },
+    meter,
+    coalesceMs: options.coalesceMs ?? 0,
+    maxPayloadBytes: 100,
+  });
   return { log, meter, publisher };
 }
 
@@ -103,7 +110,9 @@ test("a failure is counted with its reason, and a bug is passed on unchanged", a
   const { publisher, meter } = subject({ append: () => Promise.reject(failure) });
 
   await expect(publisher.publish(message("chat"), { ingress: "clients" })).rejects.toBe(failure);
-  await expect(publisher.append([{ draft: message("chat") }, { draft: message("chat") }], "redis")).rejects.toBe(failure);
+  await expect(publisher.append([{ draft: message("chat") }, { draft: message("chat") }], "redis")).rejects.toBe(
+    failure,
+  );
   failure = new RangeError("a bug");
   await expect(publisher.publish(message("chat"), { ingress: "clients" })).rejects.toBe(failure);
 
@@ -116,7 +125,10 @@ test("a batch is answered in order, and only what was appended is counted", asyn
   const { publisher, meter } = subject();
   const fence = { source: "s", position: [1, 1] as const };
 
-  const first = await publisher.append([{ draft: message("chat", 1), fence }, { draft: message("chat", 2) }], "postgres");
+  const first = await publisher.append(
+    [{ draft: message("chat", 1), fence }, { draft: message("chat", 2) }],
+    "postgres",
+  );
   const again = await publisher.append([{ draft: message("chat", 1), fence }, { draft: { gap: {} } }], "postgres");
 
   expect([...first, ...again].map(({ outcome }) => outcome)).toEqual(["appended", "appended", "fenced", "appended"]);
@@ -127,5 +139,7 @@ test("a gap has no payload to measure", async () => {
   const { publisher } = subject();
 
   expect(await publisher.publish({ gap: { channels: ["chat"] } }, { ingress: "postgres" })).toMatch(/-1$/);
-  expect(await publisher.publish({ channel: "chat", truncated: '{"bytes":7}' as JsonText }, { ingress: "postgres" })).toMatch(/-2$/);
+  expect(
+    await publisher.publish({ channel: "chat", truncated: '{"bytes":7}' as JsonText }, { ingress: "postgres" }),
+  ).toMatch(/-2$/);
 });

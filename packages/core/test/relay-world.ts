@@ -1,11 +1,25 @@
 import { CarillonError, isGap, type LogEntry } from "@carillon/protocol";
 import { vi } from "vitest";
-import { type AppendRequest, type AppendResult, type Feed, type FeedListener, type Lease, type Mark, MemoryLog, noLogger, Relay } from "../src/index.ts";
+import {
+  type AppendRequest,
+  type AppendResult,
+  type Feed,
+  type FeedListener,
+  type Lease,
+  type Mark,
+  MemoryLog,
+  noLogger,
+  Relay,
+} from "../src/index.ts";
 import { countingMeter, message } from "./support.ts";
 
 export const pass = (ms = 0) => vi.advanceTimersByTimeAsync(ms);
 
-type FeedEvent = { kind: "message"; channel: string; text: string } | { kind: "mark"; mark: Mark } | { kind: "opened"; channel: string } | { kind: "closed"; channel: string };
+type FeedEvent =
+  | { kind: "message"; channel: string; text: string }
+  | { kind: "mark"; mark: Mark }
+  | { kind: "opened"; channel: string }
+  | { kind: "closed"; channel: string };
 
 /**
  * A cluster in one process, under fake timers: a feed that all nodes hear in one order, each as late as it likes; a log; a lease that
@@ -94,7 +108,9 @@ export class World {
   /** What is in the log, `a1 a2 gap(a,b) b1`. */
   async story(): Promise<string> {
     const entries = await this.entries();
-    return entries.map((entry) => (isGap(entry) ? `gap(${entry.gap.channels?.join()})` : `${entry.channel}${entry.payload}`)).join(" ");
+    return entries
+      .map((entry) => (isGap(entry) ? `gap(${entry.gap.channels?.join()})` : `${entry.channel}${entry.payload}`))
+      .join(" ");
   }
 }
 
@@ -261,6 +277,40 @@ class NodeLease implements Lease {
     this.held = held;
     for (const listener of this.#listeners) listener(held);
   }
+}
+
+/** Whatever can happen to a cluster, `steps` times, and then whatever it takes to come to rest. */
+export async function chaos(world: World, steps: number): Promise<void> {
+  const { random } = world;
+  const any = <T>(items: readonly T[]): T | undefined => items[Math.floor(random() * items.length)];
+  const victim = () => (random() < 0.5 ? world.holder : any(world.alive));
+  world.latencyMs = any([1, 5, 30])!;
+  world.maxKept = any([30, 50_000])!;
+  for (let i = 0; i < 3; i++) world.addNode();
+  for (let step = 0; step < steps; step++) {
+    const dice = random();
+    if (dice < 0.55) world.send(any([...world.channels, "p"])!, 1 + Math.floor(random() * 3));
+    else if (dice < 0.58) victim()?.kill();
+    else if (dice < 0.64 && world.alive.length < 4) world.addNode();
+    else if (dice < 0.68) victim()?.pause();
+    else if (dice < 0.76) any(world.alive)?.wake();
+    else if (dice < 0.79) victim()?.disconnect();
+    else if (dice < 0.86) any(world.alive)?.connect();
+    else if (dice < 0.88 && world.channels.size < 5) world.open("cde"[world.channels.size - 2]!);
+    else if (dice < 0.92) world.appends = any(["refused", "unanswered"] as const)!;
+    else if (dice < 0.98) world.appends = "well";
+    await world.run(any([0, 1, 5, 20, 100, 600, 1500])!);
+    for (const { relay } of world.alive) {
+      if (relay.kept > world.maxKept) throw new Error(`${relay.kept} are kept, more than ${world.maxKept}`);
+    }
+  }
+  world.appends = "well";
+  world.addNode();
+  for (const node of world.alive) {
+    node.wake();
+    node.connect();
+  }
+  await world.run(20_000);
 }
 
 function prng(seed: number): () => number {

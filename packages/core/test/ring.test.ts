@@ -42,17 +42,22 @@ test("after a reset it goes on from there and nowhere else", () => {
 
 test("it holds the newest within its bounds, however much comes", () => {
   fc.assert(
-    fc.property(fc.integer({ min: 1, max: 30 }), fc.integer({ min: 0, max: 9000 }), fc.integer({ min: 0, max: 3000 }), (maxEntries, maxBytes, count) => {
-      const ring = filled({ maxEntries, maxBytes }, 1, count);
-      const oldest = count - ring.size + 1;
+    fc.property(
+      fc.integer({ min: 1, max: 30 }),
+      fc.integer({ min: 0, max: 9000 }),
+      fc.integer({ min: 0, max: 3000 }),
+      (maxEntries, maxBytes, count) => {
+        const ring = filled({ maxEntries, maxBytes }, 1, count);
+        const oldest = count - ring.size + 1;
 
-      expect(ring.size).toBeLessThanOrEqual(maxEntries);
-      expect(ring.bytes <= maxBytes || ring.size === 1).toBe(true);
-      expect(ring.bytes).toBe(entries(7, oldest, count).reduce((sum, item) => sum + entryBytes(item), 0));
-      expect(ring.after({ epoch: 7, n: oldest - 1 })).toEqual(entries(7, oldest, count));
-      expect(ring.after({ epoch: 7, n: oldest - 2 })).toBeUndefined();
-      expect([...ring.newestFirst()]).toEqual(entries(7, oldest, count).toReversed());
-    }),
+        expect(ring.size).toBeLessThanOrEqual(maxEntries);
+        expect(ring.bytes <= maxBytes || ring.size === 1).toBe(true);
+        expect(ring.bytes).toBe(entries(7, oldest, count).reduce((sum, item) => sum + entryBytes(item), 0));
+        expect(ring.after({ epoch: 7, n: oldest - 1 })).toEqual(entries(7, oldest, count));
+        expect(ring.after({ epoch: 7, n: oldest - 2 })).toBeUndefined();
+        expect([...ring.newestFirst()]).toEqual(entries(7, oldest, count).toReversed());
+      },
+    ),
     { numRuns: 60 },
   );
 });

@@ -164,6 +164,7 @@ describe("broadcasts", () => {
     log.late = () => new Promise((resolve) => setTimeout(resolve, 10));
     sequencer.subscribed();
     await pass(10);
+    const { reads } = log;
     const later = [log.append(), log.append(), log.append()];
 
     for (const fresh of later.toReversed()) broadcast(fresh);
@@ -171,6 +172,7 @@ describe("broadcasts", () => {
     await pass(1000);
 
     expect(heard).toEqual(ids(1, 1, 6));
+    expect(log.reads).toBe(reads);
   });
 
   test("more than may be held are read from the log", async () => {
@@ -406,7 +408,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 10,
     arbitrary: fc.record({
       kind: fc.constant("append" as const),
-      count: fc.oneof({ weight: 9, arbitrary: fc.integer({ min: 1, max: 5 }) }, { weight: 1, arbitrary: fc.constant(1200) }),
+      count: fc.oneof(
+        { weight: 9, arbitrary: fc.integer({ min: 1, max: 5 }) },
+        { weight: 1, arbitrary: fc.constant(1200) },
+      ),
       fate: fc.constantFrom("delivered", "lost", "late", "doubled"),
     }),
   },
@@ -447,8 +452,8 @@ test("whatever the bus and the log do, each hears every entry once and in order,
         });
       }
       let failures = 0;
-      let jitter = 0;
-      log.late = () => new Promise((resolve) => setTimeout(resolve, (jitter = (jitter * 7 + 3) % 11)));
+      let answers = 0;
+      log.late = () => new Promise((resolve) => setTimeout(resolve, (++answers * 7) % 11));
       log.fault = () => (failures-- > 0 ? new CarillonError("BUS_UNAVAILABLE") : undefined);
       void sequencer.start();
       await pass(100);
@@ -468,12 +473,20 @@ test("whatever the bus and the log do, each hears every entry once and in order,
           else if (now.fate !== "lost") send(fresh);
           if (now.fate === "doubled") send(fresh);
         } else if (now.kind === "releaseLate") {
-          const order = late.splice(0).sort((a, b) => ((parseId(a[0]!.id)!.n * 31 + now.seed) % 17) - ((parseId(b[0]!.id)!.n * 31 + now.seed) % 17));
+          const order = late
+            .splice(0)
+            .sort(
+              (a, b) => ((parseId(a[0]!.id)!.n * 31 + now.seed) % 17) - ((parseId(b[0]!.id)!.n * 31 + now.seed) % 17),
+            );
           for (const fresh of order) send(fresh);
         } else if (now.kind === "fail") failures = now.times;
         else if (now.kind === "trim") log.trim(now.keep);
-        else if (now.kind === "restart") log.restart(now.down ? Math.min(...trimmed.keys(), log.epoch) - 1 : Math.max(...trimmed.keys(), log.epoch) + 1);
-        else if (now.kind === "beat") sequencer.head(now.stale ? heads[now.kind.length % heads.length]! : { epoch: log.epoch, n: log.n });
+        else if (now.kind === "restart")
+          log.restart(
+            now.down ? Math.min(...trimmed.keys(), log.epoch) - 1 : Math.max(...trimmed.keys(), log.epoch) + 1,
+          );
+        else if (now.kind === "beat")
+          sequencer.head(now.stale ? heads[now.kind.length % heads.length]! : { epoch: log.epoch, n: log.n });
         else if (now.kind === "subscribed") sequencer.subscribed();
         else await pass(now.ms);
         note();

@@ -20,7 +20,9 @@ export function countingMeter(): CountingMeter {
     observe() {},
     sum: (key, labels = {}) =>
       counts
-        .filter((count) => count.key === key && Object.entries(labels).every(([name, value]) => count.labels[name] === value))
+        .filter(
+          (count) => count.key === key && Object.entries(labels).every(([name, value]) => count.labels[name] === value),
+        )
         .reduce((total, { by }) => total + by, 0),
   };
 }

@@ -7,8 +7,8 @@ create table carillon.setting (
 -- Publications on their way from a transaction to the log. A row has either `payload`, or `truncated` in its place, or `raw`: the
 -- text of a NOTIFY, which the bridge reads as it reads any NOTIFY.
 create table carillon.outbox (
-  -- Before `id`, and never taken after it: a transaction that a snapshot does not know yet has its ids above every id that was given
-  -- out before that snapshot. The reader's page query rests on it.
+  -- Before `id`, and never taken after it: so a transaction whose xid is above one that was given out after the outbox's last id was
+  -- read has only ids above that. The reader's page query rests on it.
   xid       xid8        not null default pg_current_xact_id(),
   -- In the order in which rows were written, which for two writes to one row is the order of their commits; for all others it is not.
   id        bigint      generated always as identity primary key,
@@ -41,13 +41,16 @@ create table carillon.cursor (
   window_number     bigint      not null,
   lo                pg_snapshot not null,
   hi                pg_snapshot not null,
-  -- The outbox's last id before each snapshot was taken.
+  -- With each snapshot the outbox's last id before it was taken, and a transaction id that was given out after. A snapshot's own xmax
+  -- will not do: it is one above the last that *ended*, and others above it were under way already.
   lo_id             bigint      not null,
   hi_id             bigint      not null,
+  lo_xid            xid8        not null,
+  hi_xid            xid8        not null,
   -- Snapshots mean nothing in another cluster, where a dump may have carried them.
   system_identifier bigint      not null,
   updated_at        timestamptz not null default clock_timestamp()
 ) with (fillfactor = 50);
 
-insert into carillon.cursor (name, window_number, lo, hi, lo_id, hi_id, system_identifier)
-select 'outbox', 0, pg_current_snapshot(), pg_current_snapshot(), 0, 0, system_identifier from pg_control_system();
+insert into carillon.cursor (name, window_number, lo, hi, lo_id, hi_id, lo_xid, hi_xid, system_identifier)
+select 'outbox', 0, pg_current_snapshot(), pg_current_snapshot(), 0, 0, '0', '0', system_identifier from pg_control_system();

@@ -53,6 +53,7 @@ create function carillon.capture_sql(w carillon.watched, op text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
+  -- `x.*` below, since a column may be called x.
   max_rows  int := carillon.setting_int('WATCH_MAX_ROWS', 1000);
   max_bytes int := carillon.setting_int('MAX_PAYLOAD_BYTES', 65536);
   head      text;
@@ -80,10 +81,10 @@ begin
   key := case
     when keys is null then $q$'null'::text$q$
     when cardinality(keys) = 1 then format('to_json((select x.k from (select %s) x (k)))::text', keys[1])
-    else format('(select row_to_json(x)::text from (select %s) x)', array_to_string(keys, ', ')) end;
+    else format('(select row_to_json(x.*)::text from (select %s) x)', array_to_string(keys, ', ')) end;
   select carillon.value_sql(a.attname, a.atttypid, true) into users
     from pg_attribute a where a.attrelid = w.rel and a.attname = w.to_user and not a.attisdropped;
-  source := format('select %s as k, (select row_to_json(x)::text from (select %s) x) as r, %s as u from (select * from %%I limit %s) t offset 0',
+  source := format('select %s as k, (select row_to_json(x.*)::text from (select %s) x) as r, %s as u from (select * from %%I limit %s) t offset 0',
     replace(key, '%', '%%'), replace(columns, '%', '%%'), replace(coalesce(users, 'null::text'), '%', '%%'), max_rows + 1);
   if op <> 'UPDATE' then
     query := format($q$

@@ -6,14 +6,15 @@ export interface Cursor {
   readonly window: number;
   readonly lo: string;
   readonly hi: string;
-  /** What `lo` does not know yet and had not begun then has ids above this. */
+  /** Transactions from `loXid` on have only ids above `loId`. */
   readonly loId: number;
+  readonly loXid: string;
 }
 
 export type GapCause = "restored" | "fence_ahead";
 
 export const FENCE_SOURCE = "outbox";
-const COLUMNS = "window_number, lo, hi, lo_id";
+const COLUMNS = "window_number, lo, hi, lo_id, lo_xid";
 /** Whatever normal transaction there is, it is not visible in this. */
 const NOTHING = "3:3:";
 /** Moving a restored outbox into this cluster's transactions may be much work, once. */
@@ -35,7 +36,7 @@ export async function openCursor(
   if (row === undefined)
     throw new Error("carillon.cursor has lost its row; restore it as migrations/0001_outbox.sql makes it");
   const cursor = toCursor(row);
-  if (row[4] === "t") {
+  if (row[5] === "t") {
     const window = Math.max(cursor.window, fence?.[0] ?? 0) + 1;
     await tellGap([window, 0], "restored");
     return { cursor: await reset(query, cursor, window), from: 0 };
@@ -62,8 +63,8 @@ export async function poll(query: Query, cursor: Cursor): Promise<{ waiting: boo
 /** Closes the window and opens the next. `lastId` MUST have been read before. `undefined` when another bridge was quicker. */
 export async function advance(query: Query, cursor: Cursor, lastId: string): Promise<Cursor | undefined> {
   const [row] = await query(
-    `update carillon.cursor set window_number = window_number + 1, lo = hi, lo_id = hi_id, hi = pg_current_snapshot(), hi_id = $2,
-       updated_at = clock_timestamp()
+    `update carillon.cursor set window_number = window_number + 1, lo = hi, lo_id = hi_id, lo_xid = hi_xid,
+       hi = pg_current_snapshot(), hi_id = $2, hi_xid = pg_current_xact_id(), updated_at = clock_timestamp()
      where name = 'outbox' and window_number = $1 returning ${COLUMNS}`,
     [cursor.window, lastId],
     { name: "advance" },
@@ -81,7 +82,8 @@ export async function reload(query: Query): Promise<Cursor> {
 async function jump(query: Query, cursor: Cursor, window: number): Promise<Cursor> {
   const { lastId } = await poll(query, cursor);
   const [row] = await query(
-    `update carillon.cursor set window_number = $2, hi = pg_current_snapshot(), hi_id = $3, updated_at = clock_timestamp()
+    `update carillon.cursor set window_number = $2, hi = pg_current_snapshot(), hi_id = $3, hi_xid = pg_current_xact_id(),
+       updated_at = clock_timestamp()
      where name = 'outbox' and window_number = $1 returning ${COLUMNS}`,
     [cursor.window, window, lastId],
   );
@@ -102,7 +104,7 @@ async function reset(query: Query, cursor: Cursor, window: number): Promise<Curs
     if (Number(mine?.[0]) === cursor.window) {
       await query("update carillon.outbox set xid = pg_current_xact_id()", undefined, { silenceMs: RESET_SILENCE_MS });
       await query(
-        `update carillon.cursor set window_number = $1, lo = $2::pg_snapshot, hi = $3::pg_snapshot, lo_id = 0, hi_id = 0,
+        `update carillon.cursor set window_number = $1, lo = $2::pg_snapshot, hi = $3::pg_snapshot, lo_id = 0, hi_id = 0, lo_xid = '0', hi_xid = '0',
            system_identifier = s.system_identifier, updated_at = clock_timestamp()
          from pg_control_system() s where name = 'outbox'`,
         [window, NOTHING, before?.[0]],
@@ -117,5 +119,11 @@ async function reset(query: Query, cursor: Cursor, window: number): Promise<Curs
 }
 
 function toCursor(row: Row): Cursor {
-  return { window: Number(row[0]), lo: String(row[1]), hi: String(row[2]), loId: Number(row[3]) };
+  return {
+    window: Number(row[0]),
+    lo: String(row[1]),
+    hi: String(row[2]),
+    loId: Number(row[3]),
+    loXid: String(row[4]),
+  };
 }

@@ -77,9 +77,9 @@ export class NotifyFeed implements Feed {
   }
 
   notification(channel: string, text: string): void {
-    if (channel === MARK_CHANNEL) return this.#mark(text);
     const early = this.#early.get(channel);
-    if (early !== undefined) early.push(text);
+    if (channel === MARK_CHANNEL) this.#mark(text);
+    else if (early !== undefined) early.push(text);
     else if (this.#open.has(channel)) for (const listener of this.#listeners) listener.message(channel, text);
   }
 
@@ -94,8 +94,8 @@ export class NotifyFeed implements Feed {
 
   #mark(text: string): void {
     const mark = parseMark(text);
-    if (mark === undefined) return this.#meter.count("feedDropped", 1, { feed: this.name, reason: "mark" });
-    for (const listener of this.#listeners) listener.mark(mark);
+    if (mark === undefined) this.#meter.count("feedDropped", 1, { feed: this.name, reason: "mark" });
+    else for (const listener of this.#listeners) listener.mark(mark);
   }
 
   #sync(): Promise<void> {

@@ -48,16 +48,25 @@ const PAGE = `
       select *, coalesce(octet_length(payload), 0) + coalesce(octet_length(raw), 0) + coalesce(octet_length(audience), 0) + 100 as size
       from (
         (select o.* from carillon.outbox o
-         where o.id > greatest($3::bigint, $4::bigint) and (o.xid >= pg_snapshot_xmax($1::pg_snapshot)) is true
+         where o.id > greatest($3::bigint, $4::bigint)
+           and (o.xid >= greatest($5::xid8, pg_snapshot_xmax($1::pg_snapshot))) is true
            and pg_visible_in_snapshot(o.xid, $2::pg_snapshot)
-         order by o.id limit $5)
+         order by o.id limit $6)
         union all
-        (select o.* from pg_snapshot_xip($1::pg_snapshot) late (xid), lateral (
-           select o.* from carillon.outbox o where o.xid = late.xid and o.id > $3::bigint order by o.id limit $5
-         ) o where pg_visible_in_snapshot(late.xid, $2::pg_snapshot))
-      ) parts order by id limit $5
+        (select o.*
+         from (
+           select pg_snapshot_xip($1::pg_snapshot)
+           union all
+           select x::text::xid8
+           from generate_series(pg_snapshot_xmax($1::pg_snapshot)::text::bigint, $5::xid8::text::bigint - 1) x
+         ) late (xid),
+         lateral (
+           select o.* from carillon.outbox o where o.xid = late.xid and o.id > $3::bigint order by o.id limit $6
+         ) o
+         where pg_visible_in_snapshot(late.xid, $2::pg_snapshot))
+      ) parts order by id limit $6
     ) page
-  ) counted where through - size < $6 order by id`;
+  ) counted where through - size < $7 order by id`;
 
 export class OutboxReader {
   readonly #query: Query;
@@ -110,9 +119,13 @@ export class OutboxReader {
   }
 
   async #read(cursor: Cursor, after: number): Promise<Page> {
-    const rows = await this.#query(PAGE, [cursor.lo, cursor.hi, after, cursor.loId, this.#pageRows, this.#pageBytes], {
-      name: "page",
-    });
+    const rows = await this.#query(
+      PAGE,
+      [cursor.lo, cursor.hi, after, cursor.loId, cursor.loXid, this.#pageRows, this.#pageBytes],
+      {
+        name: "page",
+      },
+    );
     const last = rows.at(-1);
     return {
       rows,

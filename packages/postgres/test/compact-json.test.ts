@@ -5,7 +5,9 @@ import { compactPostgresJson } from "../src/compact-json.ts";
 test("spaces between tokens go and those within strings stay", () => {
   const text = '{"a": [1, 2.50, -0.0, 9007199254740993], "b c": "x, y: z \\" { [ \\\\", "d": {"e": "\\\\"}, "f": null}';
 
-  expect(compactPostgresJson(text)).toBe('{"a":[1,2.50,-0.0,9007199254740993],"b c":"x, y: z \\" { [ \\\\","d":{"e":"\\\\"},"f":null}');
+  expect(compactPostgresJson(text)).toBe(
+    '{"a":[1,2.50,-0.0,9007199254740993],"b c":"x, y: z \\" { [ \\\\","d":{"e":"\\\\"},"f":null}',
+  );
 });
 
 test("what is compact is left as it is", () => {

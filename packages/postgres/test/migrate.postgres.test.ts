@@ -14,7 +14,9 @@ test("four nodes that migrate at once apply each migration once", async () => {
   expect(applied).toHaveLength(latestVersion());
   const rows = await queryAt(url, "select version from carillon.migration order by version");
   expect(rows.map(({ version }) => version)).toEqual([...Array(latestVersion()).keys()].map((n) => n + 1));
-  expect(await queryAt(url, "select name, value from carillon.setting")).toEqual([{ name: "MAX_PAYLOAD_BYTES", value: "1000" }]);
+  expect(await queryAt(url, "select name, value from carillon.setting")).toEqual([
+    { name: "MAX_PAYLOAD_BYTES", value: "1000" },
+  ]);
 });
 
 test("an owner who is no superuser can migrate, publish and watch", async () => {
@@ -70,7 +72,9 @@ test("a role without the right to create schemas is told what it needs", async (
   const url = new URL(databaseUrl(await sharedPostgres(), name));
   url.username = stranger;
 
-  await expect(migrate(url.href, { logger: noLogger })).rejects.toThrow(/insufficient rights.*grant create on database/);
+  await expect(migrate(url.href, { logger: noLogger })).rejects.toThrow(
+    /insufficient rights.*grant create on database/,
+  );
 });
 
 test("settings that change are written, and capture functions are written anew for them", async () => {

@@ -9,10 +9,14 @@ beforeEach(async () => {
 });
 
 test("what is published in a transaction is there when it commits and not when it rolls back", async () => {
-  await client.query("begin; select carillon.publish('chat', '{\"a\": 1}'); select carillon.refresh('trips', 'ALL'); rollback");
+  await client.query(
+    "begin; select carillon.publish('chat', '{\"a\": 1}'); select carillon.refresh('trips', 'ALL'); rollback",
+  );
   expect(await outbox(client)).toEqual([]);
 
-  await client.query("begin; select carillon.publish('chat', '{\"a\": 1}'); select carillon.refresh('/trips', 'TRIP_APPROVED'); commit");
+  await client.query(
+    "begin; select carillon.publish('chat', '{\"a\": 1}'); select carillon.refresh('/trips', 'TRIP_APPROVED'); commit",
+  );
 
   expect(await outbox(client)).toMatchObject([
     { channel: "chat", payload: '{"a": 1}', scope: null },
@@ -87,7 +91,9 @@ describe("pg_notify as a drop-in", () => {
     await client.query("begin; set local search_path = carillon_notify, pg_catalog");
 
     for (const text of [...texts, "😀\"'\\\u0001", null]) await client.query("select pg_notify('chat', $1)", [text]);
-    await client.query("select pg_notify('not a channel', 'x'), pg_notify(null, 'x'), pg_notify($1, 'x')", ["y".repeat(200)]);
+    await client.query("select pg_notify('not a channel', 'x'), pg_notify(null, 'x'), pg_notify($1, 'x')", [
+      "y".repeat(200),
+    ]);
     await client.query("commit");
 
     const rows = await outbox(client);

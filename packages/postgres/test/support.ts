@@ -1,4 +1,11 @@
-import { type AppendRequest, MemoryLog, type Meter, type MetricKey, noLogger, publicationFromNotify } from "@carillon/core";
+import {
+  type AppendRequest,
+  MemoryLog,
+  type Meter,
+  type MetricKey,
+  noLogger,
+  publicationFromNotify,
+} from "@carillon/core";
 import { CarillonError, type LogEntry, type Publication } from "@carillon/protocol";
 import { createTemplate, sharedDatabase, sharedPostgres, waitFor } from "@carillon/testkit";
 import pg from "pg";
@@ -116,7 +123,11 @@ export function newBridge(url: string, log: RecordingLog, options: Partial<Bridg
 }
 
 /** Started and holding the lease. */
-export async function runningBridge(url: string, log: RecordingLog, options: Partial<BridgeOptions> = {}): Promise<PostgresBridge> {
+export async function runningBridge(
+  url: string,
+  log: RecordingLog,
+  options: Partial<BridgeOptions> = {},
+): Promise<PostgresBridge> {
   const bridge = newBridge(url, log, options);
   bridge.start();
   await waitFor(() => bridge.state.holdsLease, { what: "the bridge to hold the lease" });

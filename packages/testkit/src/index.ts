@@ -6,6 +6,7 @@ export { NodeServer, startNode } from "./node.ts";
 export { type PgBouncerServer, startPgBouncer } from "./pgbouncer.ts";
 export { freePort, isFree } from "./ports.ts";
 export {
+  connectSql,
   createDatabase,
   createTemplate,
   databaseUrl,

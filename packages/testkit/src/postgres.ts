@@ -205,6 +205,14 @@ export async function queryAt<Row extends pg.QueryResultRow = Record<string, unk
   }
 }
 
+/** A connection that stays, for transactions and for many statements; the caller ends it. */
+export async function connectSql(url: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
+  client.on("error", () => {}); // the query says it too
+  await client.connect();
+  return client;
+}
+
 /** Data that another start left keeps its owner, even where another user would be chosen today. */
 function ownerOf(dir: string): User | undefined {
   const stat = statSync(dir, { throwIfNoEntry: false });

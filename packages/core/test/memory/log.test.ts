@@ -81,7 +81,9 @@ test("too many tokens are refused rather than forgotten, without a hole in the n
   expect(results.map(({ outcome }) => outcome)).toEqual(["repeated", "appended", "appended"]);
   expect(await numbers(log)).toEqual([1, 2, 3, 4]);
   nowMs += 10_000;
-  expect((await log.append(["d", "e", "f"].map(request))).map(({ outcome }) => outcome)).toEqual(Array(3).fill("appended"));
+  expect((await log.append(["d", "e", "f"].map(request))).map(({ outcome }) => outcome)).toEqual(
+    Array(3).fill("appended"),
+  );
 });
 
 test("what stands between two of an equal fence position parts them", async () => {

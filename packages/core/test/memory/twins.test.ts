@@ -1,5 +1,11 @@
 import { expect, test } from "vitest";
-import { busConformance, interestConformance, leaseConformance, logConformance, sessionsConformance } from "../../conformance/index.ts";
+import {
+  busConformance,
+  interestConformance,
+  leaseConformance,
+  logConformance,
+  sessionsConformance,
+} from "../../conformance/index.ts";
 import { MemoryInterestRegistry, MemoryLease, MemoryLog, MemorySessions } from "../../src/index.ts";
 
 logConformance("MemoryLog", async () => ({ log: new MemoryLog() }));

@@ -23,6 +23,8 @@ interface EnginePacket {
   readonly options?: { readonly bytes?: number };
 }
 
+const CLOSE_TIMEOUT_MS = 1500;
+
 export class Transport {
   readonly engine: EngineConnection;
   /** Namespaces that it joined or is about to join. */
@@ -69,9 +71,15 @@ export class Transport {
     return this.#answered > mark;
   }
 
-  /** After what was written; stock clients come back from it by themselves. */
+  /** After what was written, if that takes no longer than a moment; stock clients come back from it by themselves. */
   close(): void {
+    const { socket } = this.engine.transport;
     this.engine.close();
+    // Whoever doesn't read, doesn't poll or has silently gone would hold its end for half a minute.
+    setTimeout(() => {
+      if (this.engine.readyState !== "closed") this.engine.close(true);
+      socket?.terminate?.();
+    }, CLOSE_TIMEOUT_MS).unref();
   }
 
   /** Now, whether or not the client reads: an orderly close would wait behind all that it doesn't read. */

@@ -50,10 +50,10 @@ export async function message(url: string, channel: string, payload: unknown): P
 }
 
 /** Many at once, in order. Resolves with their ids. */
-export async function batch(url: string, publications: object[]): Promise<string[]> {
+export async function batch(url: string, publications: object[], size = 500): Promise<string[]> {
   const ids: string[] = [];
-  for (let i = 0; i < publications.length; i += 500) {
-    const answer = await api(url).post("/api/publications", { publications: publications.slice(i, i + 500) });
+  for (let i = 0; i < publications.length; i += size) {
+    const answer = await api(url).post("/api/publications", { publications: publications.slice(i, i + size) });
     if (answer.status !== 202) throw new Error(`publications answered ${answer.status}: ${answer.text}`);
     for (const result of answer.body.results) {
       if (result.id === undefined) throw new Error(JSON.stringify(result));

@@ -6,10 +6,13 @@ import { batch, Raw } from "./kit.ts";
 /** 5,000 by hand: `STORM=5000`. */
 const COUNT = Number(process.env.STORM ?? 1000);
 
-test(`${COUNT} connections resume at once with few reads of the log`, { timeout: 180_000 }, async () => {
+test.each([
+  ["out of the node's memory", "10000", 4],
+  // Shorter than what was missed. What asks at one time shares a pass over the log.
+  ["out of the log", "16", COUNT / 4],
+])(`${COUNT} connections resume at once %s with few reads of the log`, { timeout: 180_000 }, async (_where, ring, maxReads) => {
   const redis = await startRedis();
-  // A ring that is shorter than what was missed, so that the log is needed.
-  const env = { REDIS_URL: redis.url, COALESCE_MS: "0", ROLES: "gateway", CONNECTS_PER_S: "100000", RING_MAX_ENTRIES: "16" };
+  const env = { REDIS_URL: redis.url, COALESCE_MS: "0", ROLES: "gateway", CONNECTS_PER_S: "100000", RING_MAX_ENTRIES: ring };
   const [dies, survives] = (await Promise.all([startNode(env), startNode(env)])) as [NodeServer, NodeServer];
   const sessions: { pid: string; offset: string }[] = [];
   await inGroups(COUNT, 100, async () => {
@@ -42,7 +45,7 @@ test(`${COUNT} connections resume at once with few reads of the log`, { timeout:
     raw.close();
   }
   console.log(`${COUNT} connections whole in ${Math.round(tookMs)} ms with ${reads} reads of the log`);
-  expect(reads).toBeLessThanOrEqual(50);
+  expect(reads).toBeLessThanOrEqual(maxReads);
   await survives.stop();
   await redis.stop();
 });

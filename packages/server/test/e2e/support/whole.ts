@@ -1,0 +1,80 @@
+/** "Whole or told": what a client may miss, and what it must have heard then. */
+import { expect } from "vitest";
+import type { Ear, Heard } from "./ear.ts";
+
+export interface Stream {
+  readonly namespace: string;
+  /** The channel, for gaps on /channels. */
+  readonly channel: string;
+  /** The publication's number, from 0 on; undefined for what is none of the stream. */
+  numberOf(heard: Heard): number | undefined;
+}
+
+export interface Verdict {
+  readonly missing: number;
+  readonly gaps: number;
+}
+
+/** Messages on a channel whose payload is a number, or an object with one in `n`. */
+export function messagesOn(channel: string): Stream {
+  return {
+    namespace: "/channels",
+    channel,
+    numberOf: ({ event, argument }) => {
+      if (event !== "notification" || argument.channel !== channel) return undefined;
+      const n = argument.payload?.n ?? argument.payload;
+      return typeof n === "number" ? n : undefined;
+    },
+  };
+}
+
+/** Refreshes with scopes like `N.17`. */
+export function refreshesOf(channel: string, prefix: string): Stream {
+  return {
+    namespace: `/${channel}`,
+    channel,
+    numberOf: ({ event, argument }) => {
+      if (event !== "refresh" || !argument.scope.startsWith(`${prefix}.`)) return undefined;
+      return Number(argument.scope.slice(prefix.length + 1));
+    },
+  };
+}
+
+export function isGapOf({ namespace, channel }: Stream, heard: Heard): boolean {
+  if (heard.namespace !== namespace) return false;
+  if (heard.event === "refresh") return namespace === `/${channel}` && heard.argument.scope === "ALL";
+  return heard.event === "gap" && (heard.argument.channels?.includes(channel) ?? true);
+}
+
+/**
+ * Each of the numbers 0 to `count - 1` was heard once and in order; or, where some are missing, a gap was told before the next one.
+ */
+export function expectWholeOrTold(ear: Ear, stream: Stream, count: number, from = 0): Verdict {
+  let next = 0;
+  let told = false;
+  let gaps = 0;
+  let missing = 0;
+  for (const heard of ear.heard.slice(from)) {
+    if (isGapOf(stream, heard)) {
+      told = true;
+      gaps++;
+    }
+    const n = heard.namespace === stream.namespace ? stream.numberOf(heard) : undefined;
+    if (n === undefined) continue;
+    expect(n, `${ear.name}: ${n} came again, or after ${next - 1}`).toBeGreaterThanOrEqual(next);
+    if (n > next) expect(told, `${ear.name} missed ${next} to ${n - 1} and was told of no gap`).toBe(true);
+    missing += n - next;
+    next = n + 1;
+    told = false;
+  }
+  if (next < count) expect(told, `${ear.name} missed ${next} to ${count - 1} and was told of no gap`).toBe(true);
+  return { missing: missing + count - next, gaps };
+}
+
+/** Whether the last of the stream, or a gap behind the last that was heard, has arrived. */
+export function isThrough(ear: Ear, stream: Stream, count: number, from = 0): boolean {
+  const last = ear.heard.slice(from).findLast((heard) => {
+    return isGapOf(stream, heard) || (heard.namespace === stream.namespace && stream.numberOf(heard) !== undefined);
+  });
+  return last !== undefined && (isGapOf(stream, last) || stream.numberOf(last) === count - 1);
+}
