@@ -114,7 +114,7 @@ async function everyIngress(): Promise<void> {
     [202, 202],
   );
   await compose("exec", "-T", "redis", "redis-cli", "publish", "refresh.trips", '{"scope":"REDIS","payload":1}');
-  await sql("insert into orders (customer, total_cents, status) select 'Ada', n, 'new' from generate_series(1, 3) n");
+  await sql("insert into orders (customer) select 'Ada' from generate_series(1, 3)");
 
   await waitFor(async () => listeners.every(({ ids }) => ids.length >= before + 6), {
     what: "all six publications at every client",

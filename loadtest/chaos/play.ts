@@ -22,7 +22,8 @@ import { settle } from "./settle.ts";
 import { type Stack, startStack } from "./stack/stack.ts";
 
 const pings = { full: { interval: 3_000, timeout: 3_000 }, short: { interval: 1_500, timeout: 1_500 } };
-const warmUpMs = 1_000;
+/** Until feeds of channels that were opened for the clients are carried by every node: see the relay. */
+const warmUpMs = 2_500;
 const answerGraceMs = 15_000;
 
 export async function play(scenario: Scenario, options: Options, line: ProgressLine): Promise<Result> {

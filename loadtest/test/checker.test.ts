@@ -276,6 +276,14 @@ describe("order", () => {
     expect(verdict.inversions).toHaveLength(1);
   });
 
+  test("what its publisher had no answer for may come late", () => {
+    const publications = [published("a.0", undefined, { outcome: "unknown" }), published("a.1", 1)];
+
+    const verdict = judge(publications, client([up(), ready(0), heard("a.1", 1), heard("a.0", 2)]));
+
+    expect(faults(verdict)).toEqual([]);
+  });
+
   test("a replay by since stands outside of the order", () => {
     const publications = [published("a.0", 1), published("b.0", 2)];
     const events = [up(), ready(0), heard("b.0", 2), heard("a.0", 1, { replayed: true })];

@@ -47,7 +47,9 @@ export interface Verdict {
 const CLOCK_SLACK_MS = 250;
 
 export function check(publications: readonly Publication[], histories: readonly ClientHistory[]): Verdict {
-  const listenings = histories.map(listen);
+  const accepted = publications.filter(({ outcome }) => outcome === "accepted");
+  const answered = new Set(accepted.map(({ channel, tag }) => keyOf(channel, tag)));
+  const listenings = histories.map((history) => listen(history, (key) => answered.has(key)));
   const known = knownIds(publications, listenings);
   const vanished = publications.filter(
     (publication) =>

@@ -38,8 +38,12 @@ export interface Listening {
 
 export const keyOf = (channel: string, name: string): string => `${channel} ${name}`;
 
-export function listen(history: ClientHistory): Listening {
-  const listener = new Listener();
+/**
+ * `answered` says whether a publication was accepted before its lane sent the next one. Of one that got no answer nobody knows when
+ * it entered the log.
+ */
+export function listen(history: ClientHistory, answered: (key: string) => boolean): Listening {
+  const listener = new Listener(answered);
   for (const event of history.events) listener.take(event);
   return listener;
 }
@@ -52,6 +56,7 @@ class Listener implements Listening {
   readonly doubledPublications: Offence[] = [];
   readonly repeatedUnnamed: Offence[] = [];
   readonly inversions: Offence[] = [];
+  readonly #answered: (key: string) => boolean;
   readonly #ids = new Set<string>();
   readonly #lanes = new Map<string, number>();
   #last: string | undefined;
@@ -62,6 +67,10 @@ class Listener implements Listening {
   #lastHeard: HeardEvent | undefined;
   /** The last event of the connection before this one. */
   #lastBefore: HeardEvent | undefined;
+
+  constructor(answered: (key: string) => boolean) {
+    this.#answered = answered;
+  }
 
   take(event: HistoryEvent): void {
     switch (event.kind) {
@@ -118,9 +127,9 @@ class Listener implements Listening {
     (unnamed ? this.repeatedUnnamed : this.doubledPublications).push({ at, what });
   }
 
-  #checkLane({ at, tag }: HeardEvent, what: string): void {
-    const [, lane, text] = /^(.+)\.(\d+)$/.exec(tag ?? "") ?? [];
-    if (lane === undefined) return;
+  #checkLane({ at, channel, tag = "" }: HeardEvent, what: string): void {
+    const [, lane, text] = /^(.+)\.(\d+)$/.exec(tag) ?? [];
+    if (lane === undefined || !this.#answered(keyOf(channel, tag))) return;
     const number = Number(text);
     const latest = this.#lanes.get(lane) ?? -1;
     if (number < latest) this.inversions.push({ at, what: `${what} after ${lane}.${latest}` });

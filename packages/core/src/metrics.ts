@@ -169,6 +169,12 @@ export const METRICS = {
     type: "gauge",
     help: "Connections that are behind and off the live path",
   },
+  credentialsClosed: {
+    name: "carillon_credentials_closed_total",
+    type: "counter",
+    help: "Connections closed because their credentials ended, by reason",
+    labels: ["reason"],
+  },
   slowClosed: {
     name: "carillon_slow_closed_total",
     type: "counter",

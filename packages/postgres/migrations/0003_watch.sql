@@ -48,7 +48,8 @@ end $$;
 
 -- The query that reads the transition tables of one statement, up to one row more than WATCH_MAX_ROWS, and answers with: a text for each
 -- publication, which is its payload or, after a '#', what says that the payload was too large; the user of each; how many rows it read;
--- and whether the table still is as it was when the query was written.
+-- and whether that is all: not more rows than
+-- WATCH_MAX_ROWS, of a table that still is as it was when the query was written.
 create function carillon.capture_sql(w carillon.watched, op text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -74,13 +75,14 @@ begin
     from pg_attribute a
     where a.attrelid = w.rel and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
       and (w.columns is null or a.attname = any (w.columns));
-  select array_agg(format('%s as %I', carillon.value_sql(a.attname, a.atttypid, true), a.attname) order by k.n)
+  select array_agg(carillon.value_sql(a.attname, a.atttypid, true) || case when i.indnkeyatts > 1 then format(' as %I', a.attname) else '' end
+      order by k.n)
     into keys
     from pg_index i, unnest(i.indkey) with ordinality k (attnum, n), pg_attribute a
     where i.indrelid = w.rel and i.indisprimary and k.n <= i.indnkeyatts and a.attrelid = w.rel and a.attnum = k.attnum;
   key := case
     when keys is null then $q$'null'::text$q$
-    when cardinality(keys) = 1 then format('to_json((select x.k from (select %s) x (k)))::text', keys[1])
+    when cardinality(keys) = 1 then format('to_json(%s)::text', keys[1])
     else format('(select row_to_json(x.*)::text from (select %s) x)', array_to_string(keys, ', ')) end;
   select carillon.value_sql(a.attname, a.atttypid, true) into users
     from pg_attribute a where a.attrelid = w.rel and a.attname = w.to_user and not a.attisdropped;
@@ -89,16 +91,17 @@ begin
   if op <> 'UPDATE' then
     query := format($q$
       select array_agg(case when octet_length(p.k) + octet_length(p.r) <= %1$s then %2$L || p.k || %3$L || p.r || '}' else %4$L || p.k || '}' end) as bodies,
-        array_agg(p.u) as users, count(*) as n
+        %6$s as users, count(*) as n
       from (%5$s) p
       $q$, max_bytes - octet_length(head || ',"row":}'), head, case op when 'DELETE' then ',"old":' else ',"row":' end, cut,
-      format(source, case op when 'DELETE' then 'old_rows' else 'new_rows' end));
+      format(source, case op when 'DELETE' then 'old_rows' else 'new_rows' end),
+      case when w.to_user is null then 'null::text[]' else 'array_agg(p.u)' end);
   else
     -- Both tables hold the rows in one order. Large rows are compared by their hashes, so that arrays stay small.
     source := format($q$
       select array_agg(s.k) as ks, array_agg(s.u) as us, count(*) as n,
         array_agg(case when octet_length(s.r) <= %s then s.r else '#' || md5(s.r) end) as rs
-      from (%s) s$q$, max_bytes, replace(source, '%', '%'));
+      from (%s) s$q$, max_bytes, source);
     query := format($q$
       select array_agg(case
           when left(p.r, 1) is distinct from '#' and left(p.o, 1) is distinct from '#'
@@ -120,7 +123,8 @@ begin
       $q$, max_bytes - octet_length(head || '}'), head, cut);
     query := format('with new_side as (%s), old_side as (%s) ', format(source, 'new_rows'), format(source, 'old_rows')) || query;
   end if;
-  return format('select q.bodies, q.users, q.n, carillon.shape(%s) = %L from (%s) q', w.rel::oid, carillon.shape(w.rel), query);
+  return format('select q.bodies, q.users, q.n, q.n <= %s and carillon.shape(%s) = %L from (%s) q', max_rows, w.rel::oid,
+    carillon.shape(w.rel), query);
 end $$;
 
 -- A publication that does not say which rows.
@@ -163,37 +167,38 @@ begin
     as $capture$
     #variable_conflict use_column
     declare
-      bodies text[]; users text[]; n bigint; same boolean; failure text;
+      bodies text[]; users text[]; n bigint; whole boolean; failure text;
     begin
-      if tg_op = 'TRUNCATE' then
-        perform carillon.enqueue_summary(%2$L, %3$L);
-        return null;
-      end if;
       begin
         if tg_op = 'INSERT' then %4$s;
         elsif tg_op = 'UPDATE' then %5$s;
-        else %6$s;
+        elsif tg_op = 'DELETE' then %6$s;
+        else
+          perform carillon.enqueue_summary(%2$L, %3$L);
+          return null;
         end if;
-      exception when others then same := false;
+      exception when others then whole := false; n := null;
       end;
-      if not same then
-        -- The table was altered. Until the bridge has this function rewritten, the query is made anew for each statement.
-        begin
-          execute (select carillon.capture_sql(w, tg_op) from carillon.watched w where w.id = %7$s) into bodies, users, n, same;
-        exception when others then failure := sqlerrm;
-        end;
-        if failure is not null then
-          perform carillon.enqueue_failure(%2$L, %8$L, failure);
+      if not whole then
+        if n is null or n <= %9$s then
+          -- The table was altered. Until the bridge has this function rewritten, the query is made anew for each statement.
+          begin
+            execute (select carillon.capture_sql(w, tg_op) from carillon.watched w where w.id = %7$s) into bodies, users, n, whole;
+          exception when others then failure := sqlerrm;
+          end;
+          if failure is not null then
+            perform carillon.enqueue_failure(%2$L, %8$L, failure);
+            return null;
+          end if;
+        end if;
+        if n > %9$s then
+          if tg_op = 'DELETE' then select count(*) into n from old_rows; else select count(*) into n from new_rows; end if;
+          perform carillon.enqueue_summary(%2$L, format('{"op":"%%s",%%s,"rows":%%s}', tg_op, %10$L, n));
           return null;
         end if;
       end if;
-      if n > %9$s then
-        if tg_op = 'DELETE' then select count(*) into n from old_rows; else select count(*) into n from new_rows; end if;
-        perform carillon.enqueue_summary(%2$L, format('{"op":"%%s",%%s,"rows":%%s}', tg_op, %10$L, n));
-      elsif bodies is not null then
-        %11$s;
-        if found and pg_try_advisory_xact_lock(1667330668, 1) then perform carillon.hint(); end if;
-      end if;
+      %11$s;
+      if found and pg_try_advisory_xact_lock(1667330668, 1) then perform carillon.hint(); end if;
       return null;
     end $capture$
     $create$,
@@ -202,12 +207,10 @@ begin
     carillon.into_variables(carillon.capture_sql(w, 'UPDATE')),
     carillon.into_variables(carillon.capture_sql(w, 'DELETE')),
     w.id, table_json, max_rows, names,
-    case when w.to_user is null then format($q$
-        insert into carillon.outbox (channel, payload, truncated)
+    case when w.to_user is null then format($q$insert into carillon.outbox (channel, payload, truncated)
         select %L, case when left(b, 1) <> '#' then b end, case when left(b, 1) = '#' then substr(b, 2) end from unnest(bodies) b$q$, w.channel)
     -- A row without a user is for nobody; what can't be a user is counted by the bridge.
-    else format($q$
-        insert into carillon.outbox (channel, payload, truncated, audience, error)
+    else format($q$insert into carillon.outbox (channel, payload, truncated, audience, error)
         select %L, case when k.ok and left(b, 1) <> '#' then b end, case when k.ok and left(b, 1) = '#' then substr(b, 2) end,
           case when k.ok then '{"users":[' || to_json(u) || ']}' end, case when not k.ok then 'a user id that is none' end
         from unnest(bodies, users) p (b, u), lateral (select carillon.is_id(u)) k (ok) where u is not null$q$, w.channel) end);
@@ -216,7 +219,7 @@ end $build$;
 
 create function carillon.into_variables(query text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
-as $$ select 'select * into bodies, users, n, same from (' || query || ') q' $$;
+as $$ select 'select * into bodies, users, n, whole from (' || query || ') q' $$;
 
 create function carillon.build_key(rel oid) returns text
 language sql volatile set search_path = pg_catalog, pg_temp

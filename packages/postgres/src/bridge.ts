@@ -177,7 +177,9 @@ export class PostgresBridge {
       try {
         await query(`listen ${HINT_CHANNEL}`);
         this.#hintListened = 1;
-        await this.#reader.run(stop);
+        await this.#reader.run(stop, () => {
+          this.#problem = undefined;
+        });
       } catch (error) {
         if (stop.aborted) return;
         this.#problem = `the outbox is not read: ${(error as Error).message}`;

@@ -94,15 +94,15 @@ export class OutboxReader {
     this.#wake?.();
   }
 
-  /** Until `signal` is aborted; rejects when Postgres or a bug says so. */
-  async run(signal: AbortSignal): Promise<void> {
+  /** Until `signal` is aborted; rejects when Postgres or a bug says so. Calls `onWhole` whenever it is at the end. */
+  async run(signal: AbortSignal, onWhole: () => void = () => {}): Promise<void> {
     const tellGap = (position: FencePosition, cause: GapCause) => this.#tellGap(position, cause, signal);
     let { cursor, from } = await openCursor(this.#query, this.#options.log, tellGap);
     while (!signal.aborted) {
       this.#options.meter.set("bridgeWindow", cursor.window);
       await this.#publishWindow(cursor, from, signal);
       if (signal.aborted) return;
-      cursor = await this.#next(cursor, signal);
+      cursor = await this.#next(cursor, signal, onWhole);
       from = 0;
     }
   }
@@ -169,7 +169,7 @@ export class OutboxReader {
   }
 
   /** Waits until there is something to read, tidying up meanwhile. */
-  async #next(cursor: Cursor, signal: AbortSignal): Promise<Cursor> {
+  async #next(cursor: Cursor, signal: AbortSignal, onWhole: () => void): Promise<Cursor> {
     let untidy = await this.#retention.sweep(cursor);
     while (!signal.aborted) {
       this.#hinted = false;
@@ -180,6 +180,7 @@ export class OutboxReader {
         return next ?? reload(this.#query);
       }
       this.#options.meter.set("bridgeLagSeconds", 0);
+      onWhole();
       if (untidy) untidy = await this.#retention.sweep(cursor);
       else await this.#idle(signal);
     }

@@ -2,7 +2,8 @@ import type { FeedListener, Mark } from "@carillon/core";
 import { databaseUrl, queryAt, startPostgres, startProxy, waitFor } from "@carillon/testkit";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { migrate } from "../src/migrate.ts";
-import { migratedDatabase, newBridge, RecordingLog, RecordingMeter, runningBridge } from "./support.ts";
+import type { NotifyFeed } from "../src/notify-feed.ts";
+import { connectTo, migratedDatabase, newBridge, RecordingLog, RecordingMeter, runningBridge } from "./support.ts";
 
 class Heard implements FeedListener {
   readonly events: string[] = [];
@@ -119,27 +120,32 @@ describe("NOTIFY", () => {
     expect(meter.counts.get("feedDropped:notify:mark")).toBe(2);
   });
 
-  test("a LISTEN that Postgres lost is noticed, and the connection made anew", async () => {
+  test("a connection that is lost interrupts the feed and opens its channels again", async () => {
     const url = await migratedDatabase();
     const bridge = await runningBridge(url, new RecordingLog());
     const heard = new Heard();
     bridge.feed.listen(heard);
     await bridge.setListenChannels(["chat"]);
 
-    // Nobody else can UNLISTEN for a session, so this one asks for what it does not know of.
-    await (bridge.feed as unknown as { sendMark(mark: unknown): Promise<void> }).sendMark({ mark: 1, done: 0 });
-    const privates = bridge.feed as unknown as { notification(channel: string, text: string): void };
-    privates.notification("unknown", "is dropped");
-    await queryAt(
-      url,
-      "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'carillon-bridge' and datname = current_database()",
-    );
+    for (const { pid } of await bridgePids(url)) await queryAt(url, "select pg_terminate_backend($1)", [pid]);
 
-    await waitFor(() => heard.events.filter((event) => event === "opened chat").length === 2, {
-      what: "LISTEN to hold again",
-    });
+    await waitFor(() => heard.events.length === 3, { what: "LISTEN to hold again" });
     expect(heard.events).toEqual(["opened chat", "interrupted", "opened chat"]);
-    expect(heard.messages).toEqual([]);
+  });
+
+  test("a LISTEN that Postgres lost is noticed by the heartbeat, and the connection made anew", async () => {
+    const url = await migratedDatabase();
+    const heard = new Heard();
+    const bridge = await runningBridge(url, new RecordingLog());
+    bridge.feed.listen(heard);
+    await bridge.setListenChannels(["chat"]);
+    const feed = bridge.feed as NotifyFeed;
+    // Nobody else can UNLISTEN for a session: as if LISTEN had been answered and forgotten.
+    (feed.channels as Set<string>).add("never listened to");
+
+    await waitFor(() => heard.events.includes("interrupted"), { what: "the heartbeat to notice" });
+
+    await waitFor(() => bridge.state.listening === 1, { what: "LISTEN to hold again" });
   });
 });
 
@@ -218,10 +224,11 @@ test("a query that takes long is no dead connection", async () => {
   const bridge = await runningBridge(url, log);
   const heard = new Heard();
   bridge.feed.listen(heard);
-  const blocker = await import("./support.ts").then(({ connectTo }) => connectTo(url));
+  const blocker = await connectTo(url);
   await blocker.query("begin; lock table carillon.cursor in exclusive mode");
   await queryAt(url, "select carillon.publish('chat', '1')");
-  await new Promise((resolve) => setTimeout(resolve, 5_000));
+  const since = performance.now();
+  await waitFor(() => performance.now() - since > 5_000, { what: "more than the silence that is allowed" });
   expect(bridge.state).toMatchObject({
     connected: true,
     holdsLease: true,
@@ -232,6 +239,7 @@ test("a query that takes long is no dead connection", async () => {
 
   await log.waitForPublications(1);
   expect(heard.events).toEqual([]);
+  await waitFor(() => bridge.state.problem === undefined, { what: "the problem to be over" });
 });
 
 test("an idle bridge is idle and never in a transaction", async () => {
@@ -264,5 +272,6 @@ test("a database that is away at first is waited for", async () => {
   await queryAt(url, "select carillon.publish('chat', '1')");
 
   await log.waitForPublications(1);
-  expect(bridge.state).toMatchObject({ connected: true, problem: undefined });
+  await waitFor(() => bridge.state.problem === undefined, { what: "the problem to be over" });
+  expect(bridge.state.connected).toBe(true);
 });

@@ -2,7 +2,7 @@
 import { createServer, type Server as HttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { History, Interest, Publisher, Relay, Ring, Sequencer } from "@carillon/core";
-import { CHANNEL_NAMESPACES, compilePattern } from "@carillon/protocol";
+import { CHANNEL_NAMESPACES, compilePattern, type Publication, parseId } from "@carillon/protocol";
 import type { Logger as PinoLogger } from "pino";
 import { buildAuth } from "./auth/build.ts";
 import { mayRead } from "./auth/reading.ts";
@@ -11,11 +11,12 @@ import { drain, stopInOrder } from "./drain.ts";
 import { Admission } from "./gateway/admission.ts";
 import { CatchUp } from "./gateway/catch-up.ts";
 import type { Connection } from "./gateway/connection.ts";
+import { Credentials } from "./gateway/credentials.ts";
 import { Gateway } from "./gateway/gateway.ts";
 import { attachWithGate, createIoServer } from "./gateway/io-server.ts";
 import { Laggards } from "./gateway/laggards.ts";
 import { Replay } from "./gateway/replay.ts";
-import { Requests } from "./gateway/requests.ts";
+import { noHooks, Requests } from "./gateway/requests.ts";
 import { SessionKeeper } from "./gateway/session-keeper.ts";
 import { sessionIds } from "./gateway/sid.ts";
 import { Spread } from "./gateway/spread.ts";
@@ -45,6 +46,7 @@ const STOP_RESERVE_MS = 250;
 /** How long the first connections wait for feeds to settle, so that no client hears of gaps from before its time. */
 const SETTLE_TIMEOUT_MS = 5000;
 const LISTENING_TIMEOUT_MS = 3000;
+const REACH_TIMEOUT_MS = 2000;
 
 /** Resolves once the node listens. Redis or Postgres may still be away: readiness says so. Rejects on what no waiting helps. */
 export async function startApp(settings: Settings, node: string, logger: PinoLogger): Promise<App> {
@@ -98,9 +100,10 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   const settled = (connection: Connection) => gateway.settled(connection);
   const spreadMs = (connection: Connection, channel?: string) => gateway.spreadMs(connection, channel);
   const { logMaxEntries, highWaterBytes } = settings;
+  const inMemory = (position: Position) => ring.after(position) !== undefined;
   const laggards = new Laggards({
     log,
-    inMemory: (position) => ring.after(position) !== undefined,
+    inMemory,
     here: () => sequencer.position,
     meter,
     logger,
@@ -128,6 +131,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       log,
       sequencer,
       laggards,
+      inMemory,
       spreadMs,
       highWaterMarkBytes: highWaterBytes,
       maxBytes: CATCH_UP_MAX_BYTES,
@@ -144,6 +148,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       replay,
       publisher,
       publishing: settings.ingress.has("clients"),
+      hooks: { ...noHooks, refreshAuth: (connection, token) => credentials.renew(connection, token) },
       limits: {
         subscriptions: settings.maxSubscriptionsPerConnection,
         rooms: settings.maxRoomsPerConnection,
@@ -160,6 +165,15 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     meter,
     logger,
   });
+  const credentials = new Credentials({
+    authenticator: auth.authenticator,
+    policy,
+    connections: () => gateway.everyone(),
+    save: (connection) => sessions.save(connection),
+    meter,
+    logger,
+  });
+  auth.revocations.onRevoked((revocation) => credentials.revoked(revocation));
   const admission = new Admission({
     closed: () =>
       health.state === "draining"
@@ -179,13 +193,14 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     meter,
     publisher,
     history: {
-      read: ({ channel, since, limit, caller: { principal } }) =>
-        history.read(
-          channel,
-          since,
-          limit,
-          (publication) => principal === undefined || mayRead(principal, publication, policy),
-        ),
+      read: async ({ channel, since, limit, caller: { principal } }) => {
+        const position = parseId(since);
+        // Whoever was answered by another node may be ahead of this one by a moment.
+        if (position !== undefined) await sequencer.reach(position, REACH_TIMEOUT_MS);
+        const audible = (publication: Publication) =>
+          principal === undefined || mayRead(principal, publication, policy);
+        return history.read(channel, since, limit, audible);
+      },
     },
     auth: auth.callers,
     revoke: (whom) => auth.revocations.revoke({ ...whom, beforeMs: Date.now() }),
@@ -224,6 +239,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
 
   bus.listen(sequencer);
   auth.revocations.start();
+  credentials.start();
   backbone.start();
   relay?.start();
   const stopSampling = sampleGauges({ meter, sequencer, ring, gateway });
@@ -271,6 +287,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     });
     stopSampling();
     auth.revocations.stop();
+    credentials.stop();
     interest.stop();
     sessions.stop();
     spread.stop();

@@ -32,11 +32,15 @@ export class Admission {
     const { closed, open, maxConnections, perSecond } = this.#options;
     const code = closed();
     if (code !== undefined) return new CarillonError(code, undefined, { retryAfterS: 1 });
-    if (open() >= maxConnections) return new CarillonError("TOO_MANY_CONNECTIONS", "this node is full", { retryAfterS: 5 });
+    if (open() >= maxConnections)
+      return new CarillonError("TOO_MANY_CONNECTIONS", "this node is full", { retryAfterS: 5 });
     const now = performance.now();
     this.#tokens = Math.min(this.#tokens + ((now - this.#filledAt) / 1000) * perSecond, perSecond);
     this.#filledAt = now;
-    if (this.#tokens < 1) return new CarillonError("TOO_MANY_CONNECTIONS", "this node takes no more connections this second", { retryAfterS: 1 });
+    if (this.#tokens < 1)
+      return new CarillonError("TOO_MANY_CONNECTIONS", "this node takes no more connections this second", {
+        retryAfterS: 1,
+      });
     this.#tokens--;
     return undefined;
   }

@@ -5,10 +5,21 @@
 import { type Audience, isGap, type LogEntry, type Publication } from "@carillon/protocol";
 import type { Namespace } from "socket.io";
 import type { Connection } from "./connection.ts";
-import { channelRoom, EVERYBODY, entityRoom, identityRooms, isIdentityRoom, roleRoom, tenantRoom, userRoom } from "./rooms.ts";
+import {
+  channelRoom,
+  EVERYBODY,
+  entityRoom,
+  identityRooms,
+  isIdentityRoom,
+  roleRoom,
+  tenantRoom,
+  userRoom,
+} from "./rooms.ts";
 
 /** What is read of a namespace: its adapter's rooms, and its sockets. */
-export type RoomIndex = Pick<Namespace, "sockets"> & { readonly adapter: { readonly rooms: ReadonlyMap<string, ReadonlySet<string>> } };
+export type RoomIndex = Pick<Namespace, "sockets"> & {
+  readonly adapter: { readonly rooms: ReadonlyMap<string, ReadonlySet<string>> };
+};
 
 export function connectionOf(namespace: RoomIndex, socketId: string): Connection | undefined {
   return namespace.sockets.get(socketId)?.data.connection as Connection | undefined;
@@ -25,11 +36,14 @@ export function targets(namespace: RoomIndex, ownChannel: string | undefined, en
   if (to === undefined) return collect(namespace, everybody, found);
   const ids = isSelective(to) ? union(namespace, ownChannel, entry.channel, to) : everybody;
   collect(namespace, ids, found);
-  return found.filter((connection) => everybody.has(connection.socket.id) && !isExcepted(connection, entry.channel, to.except));
+  return found.filter(
+    (connection) => everybody.has(connection.socket.id) && !isExcepted(connection, entry.channel, to.except),
+  );
 }
 
 export function hears(connection: Connection, entry: LogEntry): boolean {
-  if (isGap(entry)) return entry.gap.channels === undefined || entry.gap.channels.some((channel) => connection.listensTo(channel));
+  if (isGap(entry))
+    return entry.gap.channels === undefined || entry.gap.channels.some((channel) => connection.listensTo(channel));
   return connection.listensTo(entry.channel) && isFor(connection, entry);
 }
 
@@ -46,10 +60,16 @@ function isFor(connection: Connection, entry: Publication): boolean {
   return !isSelective(to) || isMeant(connection, entry.channel, to);
 }
 
-function gapTargets(namespace: RoomIndex, ownChannel: string | undefined, channels: readonly string[] | undefined): Connection[] {
+function gapTargets(
+  namespace: RoomIndex,
+  ownChannel: string | undefined,
+  channels: readonly string[] | undefined,
+): Connection[] {
   const found: Connection[] = [];
   if (ownChannel !== undefined) {
-    return channels === undefined || channels.includes(ownChannel) ? collect(namespace, namespace.adapter.rooms.get(EVERYBODY), found) : found;
+    return channels === undefined || channels.includes(ownChannel)
+      ? collect(namespace, namespace.adapter.rooms.get(EVERYBODY), found)
+      : found;
   }
   if (channels === undefined) return collect(namespace, namespace.adapter.rooms.get(EVERYBODY), found);
   const ids = new Set<string>();
@@ -70,7 +90,8 @@ function union(namespace: RoomIndex, ownChannel: string | undefined, channel: st
   for (const user of to.users ?? []) add(userRoom(user));
   for (const role of to.roles ?? []) add(roleRoom(role));
   for (const tenant of to.tenants ?? []) add(tenantRoom(tenant));
-  for (const room of to.rooms ?? []) add(ownChannel !== undefined || isIdentityRoom(room) ? room : entityRoom(channel, room));
+  for (const room of to.rooms ?? [])
+    add(ownChannel !== undefined || isIdentityRoom(room) ? room : entityRoom(channel, room));
   return ids;
 }
 

@@ -8,7 +8,15 @@
  * No more is written at a time than the high-water mark allows. The rest waits in the log until the client has read on.
  */
 import type { History, Log, Logger, Meter, Sequencer } from "@carillon/core";
-import { CarillonError, comparePositions, formatId, isGap, type LogEntry, type Position, parseId } from "@carillon/protocol";
+import {
+  CarillonError,
+  comparePositions,
+  formatId,
+  isGap,
+  type LogEntry,
+  type Position,
+  parseId,
+} from "@carillon/protocol";
 import type { Connection } from "./connection.ts";
 import { entryFrame, gapFrame } from "./frames.ts";
 import type { Laggards } from "./laggards.ts";
@@ -21,6 +29,8 @@ export interface CatchUpOptions {
   readonly laggards: Pick<Laggards, "drained">;
   /** Whole milliseconds to spread the refetch over that refreshes on this channel (none: on all) ask for. */
   readonly spreadMs: (connection: Connection, channel?: string) => number | undefined;
+  /** Whether everything after a position can be had without asking Redis. */
+  readonly inMemory: (position: Position) => boolean;
   readonly highWaterMarkBytes: number;
   /** What is held of missed publications for one connection before it is told a gap instead. */
   readonly maxBytes: number;
@@ -41,6 +51,8 @@ type Join = (recovered: boolean) => void;
 
 /** How long a client that heard more elsewhere waits for this node before it looks again whether such a position exists. */
 const AHEAD_TIMEOUT_MS = 5000;
+/** What is held for a client that reads slowly, in high-water marks: each costs a pass over the log. */
+const WINDOW = 4;
 const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 2000;
 
@@ -64,13 +76,15 @@ export class CatchUp {
         const step = await this.#resume(connection, position, (repaired) => join(recovered && repaired));
         recovered &&= step.repaired;
         if (step.done) return recovered;
-        await this.#options.laggards.drained(connection);
         position = connection.position;
         retryMs = RETRY_MIN_MS;
       } catch (error) {
         if (!(error instanceof CarillonError)) throw error;
         // The log is out of reach: nothing is told meanwhile, and nothing is claimed.
-        this.#options.logger.debug({ err: error, namespace: connection.style.namespace }, "catching up failed, trying again");
+        this.#options.logger.debug(
+          { err: error, namespace: connection.style.namespace },
+          "catching up failed, trying again",
+        );
         await new Promise((resolve) => setTimeout(resolve, retryMs * (0.5 + Math.random() / 2)));
         retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
       }
@@ -86,7 +100,11 @@ export class CatchUp {
   }
 
   /** Not done: the client must read first what was written, or has gone. */
-  async #resume(connection: Connection, offset: Position, join: Join): Promise<{ readonly done: boolean; readonly repaired: boolean }> {
+  async #resume(
+    connection: Connection,
+    offset: Position,
+    join: Join,
+  ): Promise<{ readonly done: boolean; readonly repaired: boolean }> {
     const { history, maxBytes } = this.#options;
     const exists = await this.#reached(connection, offset);
     const missed = new Missed(connection, maxBytes, this.#held);
@@ -100,7 +118,10 @@ export class CatchUp {
       const repaired = whole && rest !== undefined && !missed.tooMuch;
       if (!repaired) this.#tellGap(connection, here, missed.tooMuch ? "too_much" : causeOf(offset, here));
       const nothingMissing = repaired && !missed.hasGap;
-      if (repaired && !this.#write(connection, missed)) return { done: false, repaired: nothingMissing };
+      if (repaired && !this.#write(connection, missed)) {
+        await this.#writeOn(connection, missed);
+        return { done: false, repaired: nothingMissing };
+      }
       finish(connection, here, nothingMissing, join);
       return { done: true, repaired: nothingMissing };
     } finally {
@@ -121,6 +142,14 @@ export class CatchUp {
     return true;
   }
 
+  /** As the client reads; what is far ahead of it is let go of and read again. */
+  async #writeOn(connection: Connection, missed: Missed): Promise<void> {
+    const { inMemory, highWaterMarkBytes, laggards } = this.#options;
+    missed.keep(connection, inMemory(connection.position) ? 0 : WINDOW * highWaterMarkBytes);
+    do await laggards.drained(connection);
+    while (isOpen(connection) && !this.#write(connection, missed));
+  }
+
   /** False when the client must read first: its position is that of the last event written. */
   #write(connection: Connection, missed: Missed): boolean {
     const { highWaterMarkBytes, meter } = this.#options;
@@ -132,7 +161,10 @@ export class CatchUp {
         all = false;
         break;
       }
-      connection.advance(entryFrame(connection.style, entry, { spreadMs: this.#spreadMs(connection, entry) }), position);
+      connection.advance(
+        entryFrame(connection.style, entry, { spreadMs: this.#spreadMs(connection, entry) }),
+        position,
+      );
       written++;
     }
     meter.count("deliveries", written, { kind: "catch_up" });
@@ -162,7 +194,9 @@ export class CatchUp {
  */
 export function startingPoint(auth: Readonly<Record<string, unknown>>): StartingPoint {
   if (auth.offset === undefined || auth.offset === null) {
-    return auth.pid === undefined || auth.pid === null ? { kind: "fresh" } : { kind: "unknown", cause: "unknown_offset" };
+    return auth.pid === undefined || auth.pid === null
+      ? { kind: "fresh" }
+      : { kind: "unknown", cause: "unknown_offset" };
   }
   const position = parseId(auth.offset);
   return position === undefined ? { kind: "unknown", cause: "unknown_offset" } : { kind: "offset", position };

@@ -48,7 +48,8 @@ export class Connection {
   readonly socket: Socket;
   readonly style: FrameStyle;
   readonly transport: Transport;
-  readonly principal: Principal;
+  /** Another one when the token is renewed. */
+  principal: Principal;
   /** Subscribed channels. Empty on a refresh namespace, which has its own channel. */
   readonly channels = new Map<string, Subscription>();
   /** Entity rooms by channel. */
@@ -87,7 +88,9 @@ export class Connection {
 
   /** The channel of a refresh namespace, or whether this one was subscribed to. */
   listensTo(channel: string): boolean {
-    return this.style.ownChannel === undefined ? this.channels.get(channel)?.active === true : this.style.ownChannel === channel;
+    return this.style.ownChannel === undefined
+      ? this.channels.get(channel)?.active === true
+      : this.style.ownChannel === channel;
   }
 
   isIn(channel: string, room: string): boolean {

@@ -32,7 +32,10 @@ export type Frame = readonly Packet[];
 
 /** In `ws` for long and used by Socket.IO itself, but not in its types. */
 interface FrameBuilder {
-  frame(data: Buffer, options: { fin: boolean; rsv1: boolean; opcode: number; mask: boolean; readOnly: boolean }): Buffer[];
+  frame(
+    data: Buffer,
+    options: { fin: boolean; rsv1: boolean; opcode: number; mask: boolean; readOnly: boolean },
+  ): Buffer[];
 }
 const { frame } = (ws as unknown as { Sender: FrameBuilder }).Sender;
 const TEXT_FRAME = { fin: true, rsv1: false, opcode: 1, mask: false, readOnly: false };
@@ -41,7 +44,10 @@ export function packet(namespace: string, json: string): Packet {
   const text = namespace === "/" ? `2${json}` : `2${namespace},${json}`;
   // 4 is Engine.IO's "message".
   const data = Buffer.from(`4${text}`);
-  return { text, options: { preEncoded: true, compress: false, wsPreEncodedFrame: frame(data, TEXT_FRAME), bytes: data.length } };
+  return {
+    text,
+    options: { preEncoded: true, compress: false, wsPreEncodedFrame: frame(data, TEXT_FRAME), bytes: data.length },
+  };
 }
 
 /** An event whose id is a position that the client stores. */
@@ -65,8 +71,14 @@ export function entryFrame(style: FrameStyle, entry: LogEntry, options: EntryFra
 }
 
 /** "These channels cannot be repaired up to there": on a refresh namespace everything there may have changed. */
-export function gapFrame(style: FrameStyle, channels: readonly string[] | undefined, id: PublicationId, spreadMs?: number): Frame {
-  if (style.ownChannel !== undefined) return eventFrame(style, EVENT.refresh, `{"type":"REFRESH","scope":"${SCOPE_ALL}"${spread(spreadMs)}}`, id);
+export function gapFrame(
+  style: FrameStyle,
+  channels: readonly string[] | undefined,
+  id: PublicationId,
+  spreadMs?: number,
+): Frame {
+  if (style.ownChannel !== undefined)
+    return eventFrame(style, EVENT.refresh, `{"type":"REFRESH","scope":"${SCOPE_ALL}"${spread(spreadMs)}}`, id);
   return eventFrame(style, EVENT.gap, channels === undefined ? "{}" : JSON.stringify({ channels }), id);
 }
 
@@ -81,7 +93,10 @@ function argumentOf(style: FrameStyle, publication: Publication, { spreadMs, tra
     const payload = publication.payload === undefined ? "" : `,"payload":${publication.payload}`;
     return `{"type":"REFRESH","scope":"${publication.scope}"${channel}${payload}${spread(spreadMs)}${id}}`;
   }
-  const body = publication.truncated === undefined ? `"payload":${publication.payload ?? "null"}` : `"truncated":${publication.truncated}`;
+  const body =
+    publication.truncated === undefined
+      ? `"payload":${publication.payload ?? "null"}`
+      : `"truncated":${publication.truncated}`;
   const from = publication.from === undefined ? "" : `,"from":${JSON.stringify(publication.from)}`;
   const timestamp = new Date(publication.timestampMs).toISOString();
   return `{"channel":"${publication.channel}",${body},"timestamp":"${timestamp}"${from}${id}}`;

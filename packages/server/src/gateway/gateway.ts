@@ -3,7 +3,16 @@
  * who read too slowly.
  */
 import type { Interest, Logger, Meter, Sequencer, SequencerListener } from "@carillon/core";
-import { CarillonError, comparePositions, EVENT, formatId, isGap, type LogEntry, type Position, parseId } from "@carillon/protocol";
+import {
+  CarillonError,
+  comparePositions,
+  EVENT,
+  formatId,
+  isGap,
+  type LogEntry,
+  type Position,
+  parseId,
+} from "@carillon/protocol";
 import type { Namespace, Server, Socket } from "socket.io";
 import type { Authenticator, Policy } from "../auth/principal.ts";
 import { targets } from "./audience.ts";
@@ -77,6 +86,14 @@ export class Gateway implements SequencerListener {
     return new Map(this.#hubs.map(({ namespace }) => [namespace.name, namespace.sockets.size]));
   }
 
+  /** Everyone who is let in, whole or not. */
+  *everyone(): Generator<Connection> {
+    for (const { namespace } of this.#hubs) {
+      for (const { data } of namespace.sockets.values())
+        if (data.connection !== undefined) yield data.connection as Connection;
+    }
+  }
+
   /** Open transports by kind. */
   transports(): ReadonlyMap<string, number> {
     const counts = new Map([
@@ -138,20 +155,36 @@ export class Gateway implements SequencerListener {
     if (audience === 0) return;
     if (isGap(entry)) this.#options.meter.count("gapsTold", audience, { cause: "feed" });
     const spreadMs = isGap(entry) || entry.scope !== undefined ? this.#options.spread.ms(audience) : undefined;
-    for (const hears of found) this.#deliveries.push({ position, follows: true, targets: hears, encode: (style) => entryFrame(style, entry, { spreadMs }) });
+    for (const hears of found)
+      this.#deliveries.push({
+        position,
+        follows: true,
+        targets: hears,
+        encode: (style) => entryFrame(style, entry, { spreadMs }),
+      });
   }
 
   gap(position: Position, cause: string): void {
     const id = formatId(position);
-    const found = this.#hubs.map(({ namespace, ownChannel }) => targets(namespace, ownChannel, { gap: {}, id, timestampMs: 0 }));
+    const found = this.#hubs.map(({ namespace, ownChannel }) =>
+      targets(namespace, ownChannel, { gap: {}, id, timestampMs: 0 }),
+    );
     const audience = found.reduce((sum, { length }) => sum + length, 0);
     this.#options.meter.count("gapsTold", audience, { cause });
     const spreadMs = this.#options.spread.ms(audience);
-    for (const hears of found) this.#deliveries.push({ position, follows: false, targets: hears, encode: (style) => gapFrame(style, undefined, id, spreadMs) });
+    for (const hears of found)
+      this.#deliveries.push({
+        position,
+        follows: false,
+        targets: hears,
+        encode: (style) => gapFrame(style, undefined, id, spreadMs),
+      });
   }
 
   #engines(): EngineConnection[] {
-    return Object.values((this.#options.io.engine as unknown as { clients: Record<string, EngineConnection> } | undefined)?.clients ?? {});
+    return Object.values(
+      (this.#options.io.engine as unknown as { clients: Record<string, EngineConnection> } | undefined)?.clients ?? {},
+    );
   }
 
   #hub(name: string, ownChannel: string | undefined): Hub {
@@ -159,7 +192,10 @@ export class Gateway implements SequencerListener {
     const hub: Hub = {
       namespace,
       ownChannel,
-      styles: { args: { namespace: name, ownChannel, ids: "args" }, event: { namespace: name, ownChannel, ids: "event" } },
+      styles: {
+        args: { namespace: name, ownChannel, ids: "args" },
+        event: { namespace: name, ownChannel, ids: "event" },
+      },
     };
     namespace.use((socket, next) => {
       this.#authenticate(socket, hub).then(
@@ -218,7 +254,8 @@ export class Gateway implements SequencerListener {
     const lost = record === undefined ? [] : await this.#restore(connection, record);
     if (record !== undefined) await this.#saveUntilClosed(connection);
     const from = provenStart(asked, auth.pid, record);
-    if (from.kind === "unknown" && from.cause === "unknown_session") connection.floor = this.#options.sequencer.position;
+    if (from.kind === "unknown" && from.cause === "unknown_session")
+      connection.floor = this.#options.sequencer.position;
     const cut = record === undefined || asked.kind !== "offset" ? [] : [...cutReplays(record, asked.position), ...lost];
     const recovered = await catchUp.run(connection, from, (repaired) => {
       const { position } = connection;
@@ -229,7 +266,8 @@ export class Gateway implements SequencerListener {
         for (const channel of cut) connection.replays.set(channel, { at: position, mark: connection.transport.mark });
         meter.count("gapsTold", 1, { cause: "replay" });
       }
-      for (const [channel, subscription] of connection.channels) subscription.recovered = repaired && !cut.includes(channel);
+      for (const [channel, subscription] of connection.channels)
+        subscription.recovered = repaired && !cut.includes(channel);
       this.#enter(connection);
       connection.write(eventFrame(connection.style, EVENT.ready, this.#readyArgument(connection, whole), id), position);
       sessions.keep(connection);
@@ -246,7 +284,11 @@ export class Gateway implements SequencerListener {
     await Promise.all(
       record.channels.map(async (channel) => {
         try {
-          connection.channels.set(channel, { release: await interest.acquire(channel), active: true, recovered: false });
+          connection.channels.set(channel, {
+            release: await interest.acquire(channel),
+            active: true,
+            recovered: false,
+          });
         } catch (error) {
           if (!(error instanceof CarillonError)) logger.error({ err: error }, "a subscription could not be restored");
           lost.push(channel);
@@ -313,7 +355,8 @@ export class Gateway implements SequencerListener {
   }
 
   #giveUp(connection: Connection, error: unknown): void {
-    if (!(error instanceof CarillonError)) this.#options.logger.error({ err: error }, "a connection could not be made whole");
+    if (!(error instanceof CarillonError))
+      this.#options.logger.error({ err: error }, "a connection could not be made whole");
     connection.transport.terminate();
   }
 
@@ -337,7 +380,8 @@ export class Gateway implements SequencerListener {
  */
 function provenStart(asked: StartingPoint, pid: unknown, record: KeptRecord | undefined): StartingPoint {
   if (asked.kind !== "offset" || pid === undefined || pid === null) return asked;
-  if (record === undefined || isBelowFloor(record, asked.position)) return { kind: "unknown", cause: "unknown_session" };
+  if (record === undefined || isBelowFloor(record, asked.position))
+    return { kind: "unknown", cause: "unknown_session" };
   return { kind: "offset", position: provenPosition(record, asked.position) };
 }
 

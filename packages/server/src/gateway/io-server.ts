@@ -1,6 +1,6 @@
 import type { Server as HttpServer, IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import { CarillonError } from "@carillon/protocol";
+import type { CarillonError } from "@carillon/protocol";
 import { type Namespace, Server } from "socket.io";
 import { Adapter } from "socket.io-adapter";
 
@@ -30,7 +30,9 @@ export function createIoServer(options: IoServerOptions): Server {
     perMessageDeflate: false,
     httpCompression: false,
     serveClient: true,
-    ...(corsOrigins.length > 0 && { cors: { origin: corsOrigins.includes("*") ? "*" : [...corsOrigins], credentials: !corsOrigins.includes("*") } }),
+    ...(corsOrigins.length > 0 && {
+      cors: { origin: corsOrigins.includes("*") ? "*" : [...corsOrigins], credentials: !corsOrigins.includes("*") },
+    }),
   });
 }
 
@@ -41,7 +43,12 @@ export type Refuse = (request: IncomingMessage) => CarillonError | undefined;
  * Attaches Socket.IO to a server with a gate before new handshakes. What a retry helps is answered with 503 on the HTTP request
  * itself, since stock clients come back from that by themselves and never from a refusal within the protocol.
  */
-export function attachWithGate(io: Server, server: HttpServer, refuse: Refuse, sessionId?: (request: IncomingMessage) => string): void {
+export function attachWithGate(
+  io: Server,
+  server: HttpServer,
+  refuse: Refuse,
+  sessionId?: (request: IncomingMessage) => string,
+): void {
   io.attach(server);
   if (sessionId !== undefined) io.engine.generateId = sessionId;
   const requests = server.listeners("request") as ((request: IncomingMessage, response: ServerResponse) => void)[];
@@ -79,7 +86,11 @@ function answerRaw(socket: Duplex, refusal: CarillonError): void {
   socket.end(`HTTP/1.1 ${status} Service Unavailable\r\n${lines.join("\r\n")}\r\n\r\n${body}`);
 }
 
-function problemOf({ code, kind, message, retryAfterS }: CarillonError): { status: number; headers: Record<string, string | number>; body: string } {
+function problemOf({ code, kind, message, retryAfterS }: CarillonError): {
+  status: number;
+  headers: Record<string, string | number>;
+  body: string;
+} {
   const body = JSON.stringify({ type: "about:blank", title: kind.title, status: kind.status, detail: message, code });
   return {
     status: kind.status,

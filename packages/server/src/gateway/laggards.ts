@@ -1,5 +1,6 @@
 /**
- * Connections that are waited for until they have read what they were sent. One timer for all of them.
+ * Connections that are waited for until they have read what they were sent: each tells when its transport can send again, and one
+ * timer looks after all, since a transport can be replaced by another or close.
  *
  * Whoever stays behind longer than the log reaches can't be repaired any more: it is closed, so that it holds nothing here, and
  * its client comes back and is told.
@@ -38,21 +39,27 @@ export class Laggards {
   async drained(connection: Connection): Promise<void> {
     if (connection.state === "closed" || connection.transport.drained) return;
     await new Promise<void>((resolve) => {
-      this.#waiting.set(connection, resolve);
+      const stopListening = connection.transport.onReady(() => this.#checkOne(connection));
+      this.#waiting.set(connection, () => {
+        this.#waiting.delete(connection);
+        stopListening();
+        resolve();
+      });
       this.#timer ??= setInterval(() => this.#check(), this.#options.checkMs ?? 100);
     });
   }
 
+  #checkOne(connection: Connection): void {
+    if (connection.state === "closed" || connection.transport.drained) this.#waiting.get(connection)?.();
+  }
+
   #check(): void {
-    for (const [connection, resolve] of this.#waiting) {
-      if (connection.state !== "closed" && !connection.transport.drained) continue;
-      this.#waiting.delete(connection);
-      resolve();
-    }
+    for (const connection of this.#waiting.keys()) this.#checkOne(connection);
     if (this.#waiting.size === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
-    } else if (performance.now() - this.#reachCheckedAt >= (this.#options.reachCheckMs ?? 5000)) void this.#checkReach();
+    } else if (performance.now() - this.#reachCheckedAt >= (this.#options.reachCheckMs ?? 5000))
+      void this.#checkReach();
   }
 
   /** One read of the log for all. Positions of another epoch are told a gap when they have read on, not closed: Redis' death disconnects nobody. */
@@ -70,7 +77,10 @@ export class Laggards {
         const { position } = connection;
         if (position.epoch !== oldest.epoch || position.n + 1 >= oldest.n) continue;
         meter.count("slowClosed");
-        logger.info({ namespace: connection.style.namespace }, "a connection fell further behind than the log reaches: closed");
+        logger.info(
+          { namespace: connection.style.namespace },
+          "a connection fell further behind than the log reaches: closed",
+        );
         connection.transport.terminate();
       }
     } catch (error) {

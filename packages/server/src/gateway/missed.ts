@@ -49,6 +49,22 @@ export class Missed {
     for (const entry of this.#entries.values()) yield [entry, parseId(entry.id)!];
   }
 
+  /** Lets go of what was written to `connection`, and of all that is more than `maxBytes` ahead. */
+  keep(connection: Connection, maxBytes: number): void {
+    let kept = 0;
+    for (const [key, entry] of this.#entries) {
+      const bytes = sizeOf(entry);
+      if (connection.awaits(parseId(entry.id)!) && kept + bytes <= maxBytes) kept += bytes;
+      else {
+        // Nothing may be left out in between.
+        if (connection.awaits(parseId(entry.id)!)) kept = Number.POSITIVE_INFINITY;
+        this.#entries.delete(key);
+        this.#bytes -= bytes;
+        this.#held.bytes -= bytes;
+      }
+    }
+  }
+
   /** MUST be called when it is done with. */
   release(): void {
     this.#entries.clear();
@@ -80,6 +96,7 @@ export function sizeOf(entry: LogEntry): number {
 /** Names can't have a blank, so that no two kinds of key are equal. */
 function mergeKey(entry: LogEntry): string {
   if (isGap(entry)) return `gap ${entry.gap.channels?.join(" ") ?? ""}`;
-  if (entry.scope !== undefined && entry.payload === undefined && entry.truncated === undefined) return `refresh ${entry.channel} ${entry.scope}`;
+  if (entry.scope !== undefined && entry.payload === undefined && entry.truncated === undefined)
+    return `refresh ${entry.channel} ${entry.scope}`;
   return entry.id;
 }

@@ -76,8 +76,12 @@ export class Replay {
     join: (started: Started) => void,
   ): Started {
     const whole = missed?.whole === true;
-    const started: Started = { recovered: whole && !missed.entries.some(isGap), trailing: this.#options.settled(connection) };
-    const id = whole && since?.position !== undefined ? since.position : (this.#options.sequencer.position ?? started.trailing);
+    const started: Started = {
+      recovered: whole && !missed.entries.some(isGap),
+      trailing: this.#options.settled(connection),
+    };
+    const id =
+      whole && since?.position !== undefined ? since.position : (this.#options.sequencer.position ?? started.trailing);
     ack({ ok: true, channel, id: formatId(id), recovered: started.recovered });
     if (since !== undefined) this.#write(connection, channel, whole ? missed.entries : undefined, started.trailing);
     join(started);
@@ -128,7 +132,8 @@ export class Replay {
       return;
     }
     for (const entry of entries) {
-      const spreadMs = isGap(entry) || entry.scope === undefined ? undefined : this.#options.spreadMs(connection, channel);
+      const spreadMs =
+        isGap(entry) || entry.scope === undefined ? undefined : this.#options.spreadMs(connection, channel);
       if (isGap(entry)) connection.write(gapFrame(connection.style, [channel], trailingId), trailing);
       else connection.write(entryFrame(connection.style, entry, { trailingId, spreadMs }), trailing);
     }

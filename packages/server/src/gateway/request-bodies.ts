@@ -1,5 +1,13 @@
 /** What clients send with a request: parsed at its arrival, so that what waits holds nothing but what it needs. Throws `CarillonError`. */
-import { CarillonError, isPlainObject, type JsonText, MAX_JSON_DEPTH, parseChannel, parseEntityRoom, stringifyJson } from "@carillon/protocol";
+import {
+  CarillonError,
+  isPlainObject,
+  type JsonText,
+  MAX_JSON_DEPTH,
+  parseChannel,
+  parseEntityRoom,
+  stringifyJson,
+} from "@carillon/protocol";
 
 export type Body = Readonly<Record<string, unknown>>;
 
@@ -10,7 +18,8 @@ const MAX_TOKEN_LENGTH = 16_384;
 /** The one argument of a request. `args` without the ack. */
 export function bodyOf(args: readonly unknown[]): Body {
   const [body] = args;
-  if (args.length !== 1 || !isPlainObject(body) || isBinary(body)) throw new CarillonError("INVALID_REQUEST", "a request has one argument, an object");
+  if (args.length !== 1 || !isPlainObject(body) || isBinary(body))
+    throw new CarillonError("INVALID_REQUEST", "a request has one argument, an object");
   return body;
 }
 
@@ -52,7 +61,8 @@ export function tokenOf(body: Body): string {
 
 /** A number that a double can't hold came as another one: its room would be somebody else's. */
 function safeNumber(value: unknown, code: "INVALID_CHANNEL" | "INVALID_ROOM"): unknown {
-  if (typeof value === "number" && !Number.isSafeInteger(value)) throw new CarillonError(code, "a number as a name is whole and below 2^53");
+  if (typeof value === "number" && !Number.isSafeInteger(value))
+    throw new CarillonError(code, "a number as a name is whole and below 2^53");
   return value;
 }
 
@@ -63,7 +73,8 @@ function assertPlain(payload: unknown): void {
     const { value, depth } = item;
     if (typeof value !== "object" || value === null) continue;
     if (isBinary(value)) throw new CarillonError("INVALID_REQUEST", "a payload is JSON, without binary attachments");
-    if (depth > MAX_JSON_DEPTH) throw new CarillonError("INVALID_REQUEST", `a payload nests at most ${MAX_JSON_DEPTH} levels`);
+    if (depth > MAX_JSON_DEPTH)
+      throw new CarillonError("INVALID_REQUEST", `a payload nests at most ${MAX_JSON_DEPTH} levels`);
     for (const child of Object.values(value)) waiting.push({ value: child, depth: depth + 1 });
   }
 }

@@ -76,9 +76,15 @@ export class Requests {
       [REQUEST.subscribe, (connection, body, ack) => this.#subscribe(connection, body, ack)],
       [REQUEST.unsubscribe, (connection, body) => this.#unsubscribe(connection, body)],
       [REQUEST.publish, (connection, body) => this.#publish(connection, body)],
-      [REQUEST.state, (connection, body) => nothing(foregroundOf(body), (foreground) => hooks.state(connection, foreground))],
+      [
+        REQUEST.state,
+        (connection, body) => nothing(foregroundOf(body), (foreground) => hooks.state(connection, foreground)),
+      ],
       [REQUEST.seen, (connection, body) => nothing(seenOf(body), (ids) => hooks.seen(connection, ids))],
-      [REQUEST.authRefresh, (connection, body) => nothing(tokenOf(body), (token) => hooks.refreshAuth(connection, token))],
+      [
+        REQUEST.authRefresh,
+        (connection, body) => nothing(tokenOf(body), (token) => hooks.refreshAuth(connection, token)),
+      ],
     ]);
   }
 
@@ -153,7 +159,8 @@ export class Requests {
     return async () => {
       if (!policy.mayJoin(connection.principal, channel, room)) throw new CarillonError("FORBIDDEN");
       if (connection.isIn(channel, room)) return answer;
-      if (connection.roomCount >= limits.rooms) throw new CarillonError("TOO_MANY_ROOMS", `at most ${limits.rooms} rooms`);
+      if (connection.roomCount >= limits.rooms)
+        throw new CarillonError("TOO_MANY_ROOMS", `at most ${limits.rooms} rooms`);
       connection.addRoom(channel, room);
       await this.#saveOr(connection, () => {
         connection.removeRoom(channel, room);
@@ -194,7 +201,11 @@ export class Requests {
       connection.channels.set(channel, subscription);
       try {
         // Until it is known which id trailed it, the replay counts as cut wherever the client got to.
-        if (since !== undefined) connection.replays.set(channel, { at: { epoch: connection.position.epoch, n: BEYOND }, mark: Number.POSITIVE_INFINITY });
+        if (since !== undefined)
+          connection.replays.set(channel, {
+            at: { epoch: connection.position.epoch, n: BEYOND },
+            mark: Number.POSITIVE_INFINITY,
+          });
         if (isOpen(connection)) await this.#options.sessions.save(connection);
         const started = await replay.run(connection, channel, since, ack, ({ recovered }) => {
           subscription.recovered = recovered;
@@ -216,7 +227,9 @@ export class Requests {
   /** The record learns which id proves that the replay arrived; until it does, coming back costs a told gap. */
   #replayed(connection: Connection, channel: string, at: { readonly epoch: number; readonly n: number }): void {
     connection.replays.set(channel, { at, mark: connection.transport.mark });
-    this.#options.sessions.save(connection).catch((error: unknown) => this.#options.logger.debug({ err: error }, "saving a session record failed"));
+    this.#options.sessions
+      .save(connection)
+      .catch((error: unknown) => this.#options.logger.debug({ err: error }, "saving a session record failed"));
   }
 
   #unsubscribe(connection: Connection, body: Body): Run {
@@ -246,7 +259,8 @@ export class Requests {
   }
 
   #channel(connection: Connection, body: Body): string {
-    if (connection.style.ownChannel !== undefined) throw new CarillonError("UNKNOWN_EVENT", "channels are subscribed to on /channels");
+    if (connection.style.ownChannel !== undefined)
+      throw new CarillonError("UNKNOWN_EVENT", "channels are subscribed to on /channels");
     return channelOf(body, this.#options.namespaces);
   }
 
@@ -274,7 +288,7 @@ export function enterRoom(connection: Connection, channel: string, room: string)
   void connection.socket.join(adapterRoom(connection, channel, room));
 }
 
-function leaveRoom(connection: Connection, channel: string, room: string): void {
+export function leaveRoom(connection: Connection, channel: string, room: string): void {
   void connection.socket.leave(adapterRoom(connection, channel, room));
 }
 

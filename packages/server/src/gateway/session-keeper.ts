@@ -60,7 +60,10 @@ export class SessionKeeper {
 
   constructor(options: SessionKeeperOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => void this.#sweep(), Math.min(Math.max(options.retentionMs / 3, 1000), SWEEP_MAX_MS));
+    this.#timer = setInterval(
+      () => void this.#sweep(),
+      Math.min(Math.max(options.retentionMs / 3, 1000), SWEEP_MAX_MS),
+    );
     this.#timer.unref();
   }
 
@@ -73,7 +76,8 @@ export class SessionKeeper {
     if (typeof pid !== "string" || pid.length === 0 || pid.length > MAX_PID_LENGTH) return undefined;
     const record = await this.#load(connection, pid);
     const { principal, style } = connection;
-    if (record === undefined || record.sub !== (principal.user ?? "") || record.namespace !== style.namespace) return undefined;
+    if (record === undefined || record.sub !== (principal.user ?? "") || record.namespace !== style.namespace)
+      return undefined;
     const { policy } = this.#options;
     return {
       ...record,
@@ -85,7 +89,9 @@ export class SessionKeeper {
   /** From now on the connection's record is kept. Does not wait for the store: until it is there, coming back costs a told gap. */
   keep(connection: Connection): void {
     if (connection.state === "closed" || this.#entry(connection)?.saved === true) return;
-    this.save(connection).catch((error: unknown) => this.#options.logger.debug({ err: error }, "saving a session record failed, trying again later"));
+    this.save(connection).catch((error: unknown) =>
+      this.#options.logger.debug({ err: error }, "saving a session record failed, trying again later"),
+    );
   }
 
   /** Resolves once the connection's rooms and subscriptions as they are now would survive this node. Throws `BUS_UNAVAILABLE`. */
@@ -171,7 +177,9 @@ export class SessionKeeper {
     const stale = batch.filter(([, kept]) => this.#isStale(kept));
     const fresh = batch.filter(([, kept]) => !this.#isStale(kept)).map(([pid]) => pid);
     await Promise.all([
-      ...stale.filter(([, { connection }]) => connection.state !== "closed").map(([, { connection }]) => this.save(connection)),
+      ...stale
+        .filter(([, { connection }]) => connection.state !== "closed")
+        .map(([, { connection }]) => this.save(connection)),
       ...(fresh.length > 0 ? [this.#options.sessions.touch(fresh)] : []),
     ]);
   }

@@ -9,12 +9,25 @@
 /** What of Engine.IO's connection is used. */
 export interface EngineConnection {
   readonly readyState: string;
-  readonly transport: { readonly writable: boolean; readonly name: string; readonly socket?: { terminate?: () => void } };
+  readonly transport: {
+    readonly writable: boolean;
+    readonly name: string;
+    readonly socket?: { terminate?: () => void };
+  };
   readonly writeBuffer: readonly unknown[];
   write(data: string, options: object): void;
   close(discard?: boolean): void;
   on(event: "packetCreate", listener: (packet: EnginePacket) => void): unknown;
   on(event: "flush" | "heartbeat", listener: () => void): unknown;
+}
+
+/** Its present transport: another one after an upgrade. */
+export interface EngineTransport {
+  readonly writable: boolean;
+  readonly name: string;
+  readonly socket?: { terminate?: () => void };
+  on(event: "ready", listener: () => void): unknown;
+  off(event: "ready", listener: () => void): unknown;
 }
 
 interface EnginePacket {
@@ -59,6 +72,13 @@ export class Transport {
   /** Whether everything written has left this process. */
   get drained(): boolean {
     return this.engine.transport.writable && this.engine.writeBuffer.length === 0;
+  }
+
+  /** Calls `listener` whenever the present transport can send again. Returns what ends it. */
+  onReady(listener: () => void): () => void {
+    const { transport } = this.engine;
+    transport.on("ready", listener);
+    return () => void transport.off("ready", listener);
   }
 
   /** A point in what was written so far; `arrived` says later whether everything before it has reached the client. */

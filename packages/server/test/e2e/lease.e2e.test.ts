@@ -4,7 +4,14 @@
  *
  * Two bridges at once, as when a lease fails, need a bridge wired by the test itself: packages/postgres/test/bridge.postgres.test.ts.
  */
-import { type NodeServer, type PostgresServer, type RedisServer, startPostgres, startRedis } from "@carillon/testkit";
+import {
+  type NodeServer,
+  type PostgresServer,
+  queryAt,
+  type RedisServer,
+  startPostgres,
+  startRedis,
+} from "@carillon/testkit";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { allHear, type Ear, expectLogOrder, openEar } from "./support/ear.ts";
 import { holderOf, openStage, type Stage } from "./support/stage.ts";
@@ -50,7 +57,7 @@ afterEach(() => {
 
 test("the outbox: everything once and in order", async () => {
   const work = messagesOn("work");
-  const write = (n: number) => stage.sql.query("select carillon.publish('work', to_jsonb($1::int))", [n]);
+  const write = (n: number) => stage.query("select carillon.publish('work', to_jsonb($1::int))", [n]);
 
   const count = await hurt("bridge", startWriter(PER_S, write), terminateBridge);
 
@@ -62,7 +69,7 @@ test("the outbox: everything once and in order", async () => {
 });
 
 test("NOTIFY: once and in order, or the gap is told", async () => {
-  const write = (n: number) => stage.sql.query("select pg_notify('system', $1)", [`${n}`]);
+  const write = (n: number) => stage.query("select pg_notify('system', $1)", [`${n}`]);
 
   const count = await hurt("bridge", startWriter(PER_S, write), terminateBridge);
 
@@ -104,10 +111,11 @@ async function hurt(
 
 /** The connection that holds the lock of the lease. */
 async function terminateBridge(): Promise<void> {
-  const { rows } = await stage.sql.query(
+  const rows = await queryAt(
+    stage.databaseUrl,
     `select pg_terminate_backend(l.pid) as done from pg_locks l join pg_stat_activity a on a.pid = l.pid
      where l.locktype = 'advisory' and l.granted and a.application_name = 'carillon-bridge' and a.datname = current_database()
-       and l.objid <> 1`,
+       and l.objid = 4`,
   );
   expect(rows).toEqual([{ done: true }]);
 }

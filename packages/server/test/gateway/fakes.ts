@@ -5,7 +5,7 @@ import type { Principal } from "../../src/auth/principal.ts";
 import { Connection } from "../../src/gateway/connection.ts";
 import type { FrameStyle } from "../../src/gateway/frames.ts";
 import { channelRoom, EVERYBODY, entityRoom, identityRooms } from "../../src/gateway/rooms.ts";
-import { Transport } from "../../src/gateway/transport.ts";
+import { type EngineTransport, Transport } from "../../src/gateway/transport.ts";
 
 interface Packet {
   type: string;
@@ -16,7 +16,7 @@ interface Packet {
 /** Buffers and flushes as Engine.IO's Socket does; `sent()` is the moment at which everything has left the process. */
 export class FakeEngine extends EventEmitter {
   readyState = "open";
-  transport = { writable: true, name: "websocket" };
+  transport: EngineTransport & EventEmitter & { writable: boolean } = Object.assign(new EventEmitter(), { writable: true, name: "websocket" });
   writeBuffer: Packet[] = [];
   readonly written: string[] = [];
   /** Whether what is sent leaves at once. */
@@ -33,6 +33,7 @@ export class FakeEngine extends EventEmitter {
   sent(): void {
     this.transport.writable = true;
     this.#flush();
+    this.transport.emit("ready");
   }
 
   close(): void {

@@ -39,7 +39,7 @@ test("what was buffered on one transport goes on with the one that it was upgrad
   engine.write("x".repeat(100), {});
   engine.write("x".repeat(50), {});
 
-  engine.transport = { writable: true, name: "websocket" };
+  engine.transport = new FakeEngine().transport;
   engine.sent();
   expect(transport.unsentBytes).toBe(50);
   engine.sent();

@@ -31,8 +31,10 @@ export interface Stage {
   readonly redis: RedisServer;
   readonly postgres: PostgresServer;
   readonly databaseUrl: string;
-  /** A session for statements that come one after another. */
+  /** A session for one statement after another. */
   readonly sql: Sql;
+  /** In that session, each when those before it are done. */
+  query(text: string, values?: unknown[]): Promise<unknown>;
   /** PUBLISH, with a connection that comes back by itself. */
   publish(channel: string, text: string): Promise<void>;
   stop(): Promise<void>;
@@ -62,6 +64,8 @@ export async function openStage({ nodes, redis, postgres, redisUrl, env = {} }: 
     await stop();
     throw error;
   }
+  const session = sql;
+  let last: Promise<unknown> = Promise.resolve();
   return {
     cluster,
     nodes: cluster.nodes,
@@ -70,6 +74,10 @@ export async function openStage({ nodes, redis, postgres, redisUrl, env = {} }: 
     postgres,
     databaseUrl,
     sql,
+    query(text, values) {
+      last = last.catch(() => {}).then(() => session.query(text, values));
+      return last;
+    },
     publish: async (channel, text) => void (await publisher.publish(channel, text)),
     stop,
   };

@@ -1,0 +1,142 @@
+import { History, MemoryLog, noLogger, noMeter, Ring, Sequencer } from "@carillon/core";
+import { CarillonError, formatId, type JsonText, type Position } from "@carillon/protocol";
+import { expect, test } from "vitest";
+import { CatchUp, type StartingPoint } from "../../src/gateway/catch-up.ts";
+import { Laggards } from "../../src/gateway/laggards.ts";
+import { Replay } from "../../src/gateway/replay.ts";
+import { connectionOf } from "./fakes.ts";
+
+async function node(options: { ring?: number; highWaterMarkBytes?: number; maxHeldBytes?: number } = {}) {
+  const { ring: maxEntries = 1000, highWaterMarkBytes = 1_000_000, maxHeldBytes = 1_000_000 } = options;
+  const log = new MemoryLog();
+  const ring = new Ring({ maxEntries, maxBytes: 1e9 });
+  const sequencer = new Sequencer({ log, ring, meter: noMeter, logger: noLogger, preload: 1000 });
+  log.listen(sequencer);
+  await sequencer.start();
+  const failing = { on: false };
+  const history = new History({
+    log: {
+      read: (after, limit) => (failing.on ? Promise.reject(new CarillonError("BUS_UNAVAILABLE")) : log.read(after, limit)),
+    },
+    ring,
+    meter: noMeter,
+    position: () => sequencer.position,
+  });
+  const laggards = new Laggards({ log, inMemory: () => true, here: () => sequencer.position, meter: noMeter, logger: noLogger, checkMs: 5 });
+  const shared = { history, log, sequencer, spreadMs: () => undefined, meter: noMeter, logger: noLogger };
+  const inMemory = (position: Position) => ring.after(position) !== undefined;
+  const catchUp = new CatchUp({ ...shared, laggards, inMemory, highWaterMarkBytes, maxBytes: 500_000, maxHeldBytes });
+  const replay = new Replay({ ...shared, settled: () => sequencer.position!, maxBytes: 500_000 });
+  const publish = async (count: number, payload: string) => {
+    await log.append(Array.from({ length: count }, () => ({ draft: { channel: "trips", payload: payload as JsonText } })));
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  const start = sequencer.position!;
+  const from: StartingPoint = { kind: "offset", position: start };
+  return { catchUp, replay, publish, sequencer, failing, from, start };
+}
+
+const BIG = JSON.stringify("x".repeat(1000));
+
+test.each([1000, 16])("no more is written at a time than the client reads, and join comes after all of it (ring of %i)", async (ring) => {
+  const { catchUp, publish, from, sequencer } = await node({ ring, highWaterMarkBytes: 5000 });
+  await publish(50, BIG);
+  const connection = connectionOf();
+  connection.state = "joining";
+  connection.moveTo({ epoch: 0, n: 0 });
+  connection.fake.reads = false;
+  let joinedAfter = -1;
+  let most = 0;
+  const reader = setInterval(() => {
+    most = Math.max(most, connection.transport.unsentBytes);
+    connection.fake.sent();
+    most = Math.max(most, connection.transport.unsentBytes);
+  }, 1);
+
+  const recovered = await catchUp.run(connection, from, () => {
+    joinedAfter = connection.fake.written.length + connection.fake.writeBuffer.length;
+  });
+  clearInterval(reader);
+
+  expect(recovered).toBe(true);
+  expect(joinedAfter).toBe(50);
+  expect(most).toBeGreaterThan(0);
+  expect(most).toBeLessThan(7000);
+  expect(connection.position).toEqual(sequencer.position);
+  expect(connection.state).toBe("live");
+});
+
+test("more than may be held for all together is told as a gap", async () => {
+  const { catchUp, publish, from, sequencer } = await node({ maxHeldBytes: 10_000 });
+  await publish(50, BIG);
+  const connection = connectionOf();
+
+  const recovered = await catchUp.run(connection, from, () => {});
+
+  expect(recovered).toBe(false);
+  expect(connection.fake.written).toEqual([`2/trips,["refresh",{"type":"REFRESH","scope":"ALL"},"${formatId(sequencer.position!)}"]`]);
+  // What it held is given back.
+  const next = connectionOf();
+  await publish(2, BIG);
+  expect(await catchUp.run(next, { kind: "offset", position: { ...sequencer.position!, n: sequencer.position!.n - 2 } }, () => {})).toBe(true);
+});
+
+test("while the log is out of reach nothing is told and nothing claimed; then everything", async () => {
+  const { catchUp, publish, from, failing } = await node({ ring: 16 });
+  await publish(50, "1");
+  failing.on = true;
+  const connection = connectionOf();
+
+  const running = catchUp.run(connection, from, () => {});
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(connection.fake.written).toEqual([]);
+  failing.on = false;
+
+  expect(await running).toBe(true);
+  expect(connection.fake.written).toHaveLength(50);
+});
+
+test("a connection that closes while it waits ends the work", async () => {
+  const { catchUp, publish, from, failing } = await node({ ring: 16 });
+  await publish(50, "1");
+  failing.on = true;
+  const connection = connectionOf();
+
+  const running = catchUp.run(connection, from, () => expect.fail("joined"));
+  connection.state = "closed";
+
+  expect(await running).toBeUndefined();
+});
+
+test("an offset that nobody has come to yet is a gap at once, without waiting", async () => {
+  const { catchUp, sequencer } = await node();
+  const connection = connectionOf();
+  const startedAt = performance.now();
+
+  const recovered = await catchUp.run(connection, { kind: "offset", position: { ...sequencer.position!, n: 999_999 } }, () => {});
+
+  expect(recovered).toBe(false);
+  expect(performance.now() - startedAt).toBeLessThan(1000);
+});
+
+test("a replay waits for a connection that is behind, which would hear the same by catching up", async () => {
+  const { replay, catchUp, publish, start, sequencer } = await node();
+  const style = { namespace: "/channels", ownChannel: undefined, ids: "args" } as const;
+  await publish(5, "1");
+  const connection = connectionOf({ style });
+  connection.moveTo(start);
+  connection.channels.set("trips", { release: () => {}, active: false, recovered: false });
+  connection.state = "behind";
+  connection.whole = (async () => {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await catchUp.run(connection, { kind: "offset", position: connection.position }, () => {});
+  })();
+
+  await replay.run(connection, "trips", { position: start }, () => {}, () => {
+    connection.channels.get("trips")!.active = true;
+  });
+
+  const payloads = connection.fake.written.filter((text) => text.includes('"notification"'));
+  expect(payloads).toHaveLength(5);
+  expect(payloads.every((text) => text.endsWith(`"${formatId(sequencer.position!)}"]`))).toBe(true);
+});
