@@ -42,11 +42,11 @@ export const clientScenarios: readonly Scenario[] = [
       const { drivers, random, rest, short } = stage;
       const readers = drivers.specs.filter(({ channels }) => channels.includes("chaos.big")).map(({ name }) => name);
       const others = drivers.specs.filter(({ channels }) => !channels.includes("chaos.big")).map(({ name }) => name);
-      const ms = random.pick([stage.pingMs / 3, stage.pingMs + 1_000]);
+      const ms = random.pick([stage.pingMs * 0.6, stage.pingMs + 1_000]);
       const clients = [...readers, ...random.some(others, Math.ceil(others.length / 10))];
       stage.note(`${clients.length} clients read nothing for ${Math.round(ms)} ms`);
       drivers.tell({ command: "stall", clients, ms });
-      const count = short ? 150 : 300;
+      const count = short ? 200 : 400;
       const lanes = 4;
       const run = `big-${Math.round(performance.now())}-`;
       await Promise.all(

@@ -3,6 +3,8 @@ import { tempDir } from "@carillon/testkit";
 
 /** How long old workers keep their connections after a reload; then these are cut, as in production sooner or later. */
 const workerShutdownTimeout = "3s";
+/** Small, so that a client which does not read is felt by its node before the kernel has buffered megabytes. */
+const sendBuffer = "128k";
 
 export function balancer(dir = tempDir("chaos-nginx")): (port: number, nodePorts: readonly number[]) => string {
   const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${dir}/${name};`);
@@ -21,7 +23,7 @@ upstream nodes {
   ${nodePorts.map((nodePort) => `server 127.0.0.1:${nodePort} max_fails=1 fail_timeout=1s;`).join("\n  ")}
 }
 server {
-  listen 127.0.0.1:${port} backlog=4096;
+  listen 127.0.0.1:${port} backlog=4096 sndbuf=${sendBuffer};
   client_max_body_size 16m;
   location / {
     proxy_pass http://nodes;

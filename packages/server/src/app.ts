@@ -2,7 +2,7 @@
 import { createServer, type Server as HttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { History, Interest, Publisher, Relay, Ring, Sequencer } from "@carillon/core";
-import { CHANNEL_NAMESPACES, compilePattern, type Publication, parseId } from "@carillon/protocol";
+import { CHANNEL_NAMESPACES, compilePattern, type Publication, parseId, type Position } from "@carillon/protocol";
 import type { Logger as PinoLogger } from "pino";
 import { buildAuth } from "./auth/build.ts";
 import { mayRead } from "./auth/reading.ts";

@@ -9,11 +9,7 @@
 /** What of Engine.IO's connection is used. */
 export interface EngineConnection {
   readonly readyState: string;
-  readonly transport: {
-    readonly writable: boolean;
-    readonly name: string;
-    readonly socket?: { terminate?: () => void };
-  };
+  readonly transport: EngineTransport;
   readonly writeBuffer: readonly unknown[];
   write(data: string, options: object): void;
   close(discard?: boolean): void;
