@@ -1,7 +1,7 @@
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { startRedis } from "@carillon/testkit";
-import type { Bench } from "./main.ts";
+import type { Bench } from "./bench.ts";
 import { spread } from "./table.ts";
 
 const program = fileURLToPath(new URL("./append-process.ts", import.meta.url));

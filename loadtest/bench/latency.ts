@@ -1,6 +1,6 @@
 import { migrate } from "@carillon/postgres";
 import { connect, NodeServer, queryAt, startPostgres, startRedis } from "@carillon/testkit";
-import type { Bench } from "./main.ts";
+import type { Bench } from "./bench.ts";
 import { quantile } from "./table.ts";
 import pg from "pg";
 

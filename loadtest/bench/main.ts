@@ -3,26 +3,13 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { append } from "./append.ts";
+import type { Bench, BenchOptions } from "./bench.ts";
 import { fanout } from "./fanout.ts";
 import { idle } from "./idle.ts";
 import { latency } from "./latency.ts";
 import { machine } from "./machine.ts";
 import { printTable, type Table } from "./table.ts";
 import { writes } from "./writes.ts";
-
-export interface BenchOptions {
-  /** How often each measurement is repeated, alternating between the two. */
-  readonly rounds: number;
-  /** Length of one measurement. */
-  readonly seconds: number;
-  readonly progress: (line: string) => void;
-}
-
-export interface Bench {
-  readonly name: string;
-  readonly about: string;
-  run(options: BenchOptions): Promise<Table[]>;
-}
 
 const BENCHES: readonly Bench[] = [writes, latency, append, fanout, idle];
 

@@ -1,6 +1,6 @@
 import { migrate } from "@carillon/postgres";
 import { NodeServer, startPostgres } from "@carillon/testkit";
-import type { Bench } from "./main.ts";
+import type { Bench } from "./bench.ts";
 import { pgbench } from "./pgbench.ts";
 import { median, spread } from "./table.ts";
 

@@ -4,7 +4,7 @@ import { checkTogether, type Fault, weakSecrets } from "./checks.ts";
 import { type RedisSettings, redisSettings } from "./redis.ts";
 import { SCHEMA, type Setting, type SettingName, type Values } from "./schema.ts";
 import { nearMisses } from "./typos.ts";
-import type { Address, EventRoute, TrustProxy } from "./values.ts";
+import type { EventRoute, TrustProxy } from "./values.ts";
 
 export type { Address, EventRoute, Fault, RedisSettings, TrustProxy };
 

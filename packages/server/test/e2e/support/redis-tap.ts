@@ -51,7 +51,10 @@ export async function startRedisTap(targetPort: number): Promise<RedisTap> {
       else far.write(data);
     });
     far.on("data", (data) => {
-      if (!pair.holdsDown) return near.write(data);
+      if (!pair.holdsDown) {
+        near.write(data);
+        return;
+      }
       pair.heldDown.push(data);
       trap?.sprung();
     });
