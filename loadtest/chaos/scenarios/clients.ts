@@ -9,7 +9,11 @@ export async function flap(stage: Stage, share: number): Promise<void> {
   drivers.tell({ command: "cut", clients });
 }
 
-const bigBytes = 48_000;
+/**
+ * More than the sockets on the way take up, so that nodes feel it; and less than a node holds for one client that catches up (16 MiB,
+ * at two bytes a character), beyond which it tells a gap.
+ */
+const big = { count: 150, bytes: 48_000 };
 
 export const clientScenarios: readonly Scenario[] = [
   {
@@ -39,19 +43,18 @@ export const clientScenarios: readonly Scenario[] = [
     env: { HIGH_WATER_BYTES: "65536" },
     mayTellGaps: false,
     async play(stage) {
-      const { drivers, random, rest, short } = stage;
+      const { drivers, random, rest } = stage;
       const readers = drivers.specs.filter(({ channels }) => channels.includes("chaos.big")).map(({ name }) => name);
       const others = drivers.specs.filter(({ channels }) => !channels.includes("chaos.big")).map(({ name }) => name);
       const ms = random.pick([stage.pingMs * 0.6, stage.pingMs + 1_000]);
       const clients = [...readers, ...random.some(others, Math.ceil(others.length / 10))];
       stage.note(`${clients.length} clients read nothing for ${Math.round(ms)} ms`);
       drivers.tell({ command: "stall", clients, ms });
-      const count = short ? 200 : 400;
       const lanes = 4;
       const run = `big-${Math.round(performance.now())}-`;
       await Promise.all(
         Array.from({ length: lanes }, async (_, lane) => {
-          for (let n = 0; n < count / lanes; n++) await rest.message(`${run}${lane}.${n}`, "chaos.big", bigBytes);
+          for (let n = 0; n < big.count / lanes; n++) await rest.message(`${run}${lane}.${n}`, "chaos.big", big.bytes);
         }),
       );
       await stage.pause(ms);

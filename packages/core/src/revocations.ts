@@ -2,7 +2,7 @@
  * Tokens that are refused although they have not expired: those of a user, or of one of their sessions, issued before a moment.
  *
  * A revocation is stored, told to every node, and read again and again: a node that missed the telling, or was cut off, is healed
- * by the next reading. Checks are local and cost nothing.
+ * by the next reading. What a store has lost is given back to it by any node that still knows. Checks are local and cost nothing.
  */
 import type { Logger } from "./logger.ts";
 
@@ -17,7 +17,7 @@ export interface Revocation {
 
 /** Where revocations are stored, for all nodes and for as long as tokens may live. */
 export interface Revocations {
-  /** Resolves once it would survive this node, and tells the others. Throws `BUS_UNAVAILABLE`. */
+  /** Resolves once it would survive this node, and tells the others. Never moves one back in time. Throws `BUS_UNAVAILABLE`. */
   revoke(revocation: Revocation): Promise<void>;
   /** All that are in force. */
   load(): Promise<readonly Revocation[]>;
@@ -27,14 +27,19 @@ export interface Revocations {
 export interface RevocationListOptions {
   readonly store: Revocations;
   readonly logger: Logger;
+  /** How long a token may live; older revocations are forgotten. */
+  readonly retentionMs: number;
   /** How often the store is read: the bound for a node that missed one. */
   readonly readEveryMs?: number;
 }
 
+/** Given back to a store that lost them, with each reading. */
+const MAX_RETURNED = 500;
+
 export class RevocationList {
   readonly #options: RevocationListOptions;
   readonly #listeners: ((revocation: Revocation) => void)[] = [];
-  #inForce = new Map<string, Revocation>();
+  readonly #inForce = new Map<string, Revocation>();
   #timer: NodeJS.Timeout | undefined;
   #reading: Promise<void> | undefined;
   #loaded = false;
@@ -50,8 +55,8 @@ export class RevocationList {
   }
 
   start(): void {
-    this.#timer = setInterval(() => void this.#read(), this.#options.readEveryMs ?? 5000);
-    void this.#read();
+    this.#timer = setInterval(() => void this.read(), this.#options.readEveryMs ?? 5000);
+    void this.read();
   }
 
   stop(): void {
@@ -62,6 +67,7 @@ export class RevocationList {
     this.#listeners.push(listener);
   }
 
+  /** Throws `BUS_UNAVAILABLE`; then it may be in force or not. */
   async revoke(revocation: Revocation): Promise<void> {
     await this.#options.store.revoke(revocation);
     this.#add(revocation);
@@ -83,6 +89,14 @@ export class RevocationList {
     );
   }
 
+  /** Reads the store. Never rejects: what is known stays in force while the store is away. */
+  read(): Promise<void> {
+    this.#reading ??= this.#load().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
+  }
+
   #isBefore(key: string, issuedMs: number): boolean {
     const revocation = this.#inForce.get(key);
     return revocation !== undefined && issuedMs < revocation.beforeMs;
@@ -96,25 +110,26 @@ export class RevocationList {
     for (const listener of this.#listeners) listener(revocation);
   }
 
-  #read(): Promise<void> {
-    this.#reading ??= this.#load().finally(() => {
-      this.#reading = undefined;
-    });
-    return this.#reading;
-  }
-
+  /** Only adds: one that is told while the store is being read is not in what was read. */
   async #load(): Promise<void> {
+    const { store, retentionMs, logger } = this.#options;
     try {
-      const all = await this.#options.store.load();
-      const before = this.#inForce;
-      this.#inForce = new Map(all.map((revocation) => [keyOf(revocation.user, revocation.sid), revocation]));
-      this.#loaded = true;
-      for (const [key, revocation] of this.#inForce) {
-        if ((before.get(key)?.beforeMs ?? 0) < revocation.beforeMs)
-          for (const listener of this.#listeners) listener(revocation);
+      const before = new Map(this.#inForce);
+      const stored = new Set<string>();
+      for (const revocation of await store.load()) {
+        stored.add(keyOf(revocation.user, revocation.sid));
+        this.#add(revocation);
       }
+      this.#loaded = true;
+      const oldestMs = Date.now() - retentionMs;
+      let returned = 0;
+      for (const [key, revocation] of before) {
+        if (revocation.beforeMs < oldestMs) this.#inForce.delete(key);
+        else if (!stored.has(key) && returned++ < MAX_RETURNED) await store.revoke(revocation);
+      }
+      if (returned > 0) logger.warn({ revocations: returned }, "the store had lost revocations and was given them back");
     } catch (error) {
-      this.#options.logger.debug({ err: error }, "reading revocations failed, trying again");
+      logger.debug({ err: error }, "reading revocations failed, trying again");
     }
   }
 }

@@ -12,3 +12,4 @@ export { RedisRevocations, type RedisRevocationsOptions } from "./revocations.ts
 export { RedisSessions, type RedisSessionsOptions } from "./sessions.ts";
 export type { Address } from "./slot-connector.ts";
 export type { Subscriptions } from "./subscriptions.ts";
+export { RedisTickets } from "./tickets.ts";

@@ -59,15 +59,15 @@ export class RedisRevocations implements Revocations {
 
   async load(): Promise<readonly Revocation[]> {
     const rows = await this.#connections.commands.run((redis) =>
-      redis.zrange(
+      // The newest, should there be more.
+      redis.zrevrangebyscore(
         this.#key,
-        Date.now() - this.#retentionMs,
         "+inf",
-        "BYSCORE",
+        Date.now() - this.#retentionMs,
+        "WITHSCORES",
         "LIMIT",
         0,
         MAX_REVOCATIONS,
-        "WITHSCORES",
       ),
     );
     const found: Revocation[] = [];

@@ -2,7 +2,7 @@ export { type Client, type ConnectOptions, connect, type RecordedEvent } from ".
 export { type Cluster, type StartClusterOptions, startCluster } from "./cluster.ts";
 export { type Answer, type Api, api } from "./http.ts";
 export { type NginxServer, startNginx } from "./nginx.ts";
-export { NodeServer, startNode } from "./node.ts";
+export { type LogLine, NodeServer, startNode } from "./node.ts";
 export { type PgBouncerServer, startPgBouncer } from "./pgbouncer.ts";
 export { freePort, isFree } from "./ports.ts";
 export {

@@ -13,7 +13,12 @@ export class MemoryRevocations implements Revocations {
   }
 
   async revoke(revocation: Revocation): Promise<void> {
-    this.#all.set(JSON.stringify([revocation.user, revocation.sid]), revocation);
+    const key = JSON.stringify([revocation.user, revocation.sid]);
+    const known = this.#all.get(key);
+    if (known === undefined || known.beforeMs < revocation.beforeMs) {
+      this.#all.delete(key); // so that the oldest come first
+      this.#all.set(key, revocation);
+    }
     if (this.#all.size > MAX) this.#all.delete(this.#all.keys().next().value!);
     for (const listener of this.#listeners) listener(revocation);
   }

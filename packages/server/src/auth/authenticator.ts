@@ -5,6 +5,8 @@ import type { Tokens } from "./tokens.ts";
 
 /** Whether what was issued then has been revoked since. */
 export interface RevocationCheck {
+  /** False until it is known what has been revoked. */
+  readonly loaded: boolean;
   isRevoked(principal: Pick<Principal, "user" | "sid" | "issuedMs">): boolean;
 }
 
@@ -12,6 +14,8 @@ export interface AuthenticatorOptions {
   readonly tokens?: Tokens | undefined;
   readonly sessions?: SessionClaims | undefined;
   readonly revocations: RevocationCheck;
+  /** Whether a page's requests may act with its visitor's cookies; default: those of any page that may call at all. */
+  readonly trustsCookies?: (headers: Credentials["headers"]) => boolean;
 }
 
 /**
@@ -27,9 +31,10 @@ export class CredentialsAuthenticator implements Authenticator {
 
   async authenticate({ auth, headers }: Credentials): Promise<Principal> {
     const { revocations } = this.#options;
+    if (!revocations.loaded)
+      throw new CarillonError("NOT_READY", "it is not known yet who was logged out", { retryAfterS: 1 });
     const principal = await this.#identify(auth, headers);
-    const expected = auth.user;
-    if (expected !== undefined && expected !== null && String(expected) !== principal.user) {
+    if (!isExpected(auth.user, principal.user)) {
       throw new CarillonError(
         "UNAUTHENTICATED",
         "auth.user is not the token's sub: this client may be using another user's connection",
@@ -40,14 +45,17 @@ export class CredentialsAuthenticator implements Authenticator {
   }
 
   async #identify(auth: Credentials["auth"], headers: Credentials["headers"]): Promise<Principal> {
-    const { tokens, sessions } = this.#options;
-    const token = oneToken(auth.token, bearer(headers.authorization));
+    const { tokens, sessions, trustsCookies = () => true } = this.#options;
+    const { cookie, authorization } = headers;
+    const mayBeCookie = sessions !== undefined && typeof cookie === "string" && trustsCookies(headers);
+    // Of another scheme it is a proxy's in front, and no matter where somebody is known by something else.
+    const isOurs = isBearer(authorization) || (isAbsent(auth.token) && !mayBeCookie);
+    const token = oneToken(auth.token, isOurs ? bearer(authorization) : undefined);
     if (token !== undefined) {
       if (tokens === undefined) throw new CarillonError("UNAUTHENTICATED", "tokens are not accepted here");
       return tokens.verify(token);
     }
-    const { cookie } = headers;
-    if (sessions !== undefined && typeof cookie === "string") return sessions.verify(cookie);
+    if (mayBeCookie) return sessions.verify(cookie);
     throw new CarillonError("UNAUTHENTICATED", "no token was given");
   }
 }
@@ -60,8 +68,22 @@ export function bearer(header: string | string[] | undefined): string | undefine
   return match[1];
 }
 
+/** Whom the client believes to be, where it says so. */
+function isExpected(expected: unknown, user: string | undefined): boolean {
+  if (isAbsent(expected)) return true;
+  return (typeof expected === "string" || typeof expected === "number") && String(expected) === user;
+}
+
+function isAbsent(value: unknown): value is undefined | null {
+  return value === undefined || value === null;
+}
+
+function isBearer(header: string | string[] | undefined): boolean {
+  return typeof header === "string" && /^Bearer\b/i.test(header);
+}
+
 function oneToken(inAuth: unknown, inHeader: string | undefined): string | undefined {
-  if (inAuth === undefined || inAuth === null) return inHeader;
+  if (isAbsent(inAuth)) return inHeader;
   if (typeof inAuth !== "string" || inAuth === "")
     throw new CarillonError("UNAUTHENTICATED", "auth.token must be text");
   if (inHeader !== undefined && inHeader !== inAuth) {

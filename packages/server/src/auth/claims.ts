@@ -1,4 +1,4 @@
-import { CarillonError, isPlainObject, isPrincipalId, parsePrincipalId } from "@carillon/protocol";
+import { CarillonError, isPlainObject, parsePrincipalId } from "@carillon/protocol";
 import type { Patterns } from "./patterns.ts";
 import type { Principal } from "./principal.ts";
 
@@ -12,7 +12,10 @@ export interface ClaimPaths {
   readonly tenant: string;
 }
 
-/** What verified claims say, as a principal. Throws `UNAUTHENTICATED` where they lack what every token must have. */
+/**
+ * What verified claims say, as a principal. Throws `UNAUTHENTICATED` where they lack what every token must have, and where they
+ * were issued in the future: no revocation would ever reach them.
+ */
 export function principalFromClaims(
   claims: Readonly<Record<string, unknown>>,
   paths: ClaimPaths,
@@ -21,18 +24,16 @@ export function principalFromClaims(
   const { exp, iat, sub, sid } = claims;
   if (typeof exp !== "number" || !Number.isFinite(exp))
     throw new CarillonError("UNAUTHENTICATED", "the token has no exp");
+  if (typeof iat === "number" && iat * 1000 > Date.now() + LEEWAY_S * 1000)
+    throw new CarillonError("UNAUTHENTICATED", "the token's iat is in the future");
   const tenant = at(claims, paths.tenant);
   return {
     user: subject(sub),
     roles: roles(at(claims, paths.roles)),
     tenant: tenant === undefined || tenant === null || tenant === "" ? undefined : identity(tenant, "tenant"),
-    sid: isPrincipalId(sid) ? sid : undefined,
+    sid: sid === undefined || sid === null || sid === "" ? undefined : identity(sid, "sid"),
     kind: "user",
-    grants: {
-      channels: patterns.compile(claims.channels),
-      publish: patterns.compile(claims.publish),
-      rooms: patterns.compile(claims.rooms),
-    },
+    grants: patterns.grants(claims),
     expiresMs: exp * 1000,
     issuedMs: typeof iat === "number" && Number.isFinite(iat) ? iat * 1000 : 0,
   };
@@ -53,7 +54,17 @@ function identity(value: unknown, claim: string): string {
 
 function roles(value: unknown): string[] {
   const items = typeof value === "string" ? value.split(/[\s,]+/) : Array.isArray(value) ? value : [];
-  return [...new Set(items.filter(isPrincipalId))].slice(0, MAX_ROLES);
+  const names = items.slice(0, MAX_ROLES).map(roleName);
+  return [...new Set(names.filter((name) => name !== undefined))];
+}
+
+/** What can't be a role grants nothing; it is no reason to lock its user out. */
+function roleName(value: unknown): string | undefined {
+  try {
+    return parsePrincipalId(value);
+  } catch {
+    return undefined;
+  }
 }
 
 function at(claims: Readonly<Record<string, unknown>>, path: string): unknown {

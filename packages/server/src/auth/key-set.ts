@@ -77,7 +77,11 @@ export class KeySet {
       if (!response.ok) throw new Error(`status ${response.status}`);
       const text = await response.text();
       if (text.length > MAX_BYTES) throw new Error("the key set is too large");
-      this.#keys = createLocalJWKSet(JSON.parse(text) as JSONWebKeySet);
+      const set = JSON.parse(text) as JSONWebKeySet;
+      const keys = createLocalJWKSet(set);
+      // A publisher's hiccup; nobody means to lock everyone out.
+      if (set.keys.length === 0) throw new Error("the key set is empty");
+      this.#keys = keys;
       this.#fetchedMs = performance.now();
     } catch (error) {
       logger.warn(

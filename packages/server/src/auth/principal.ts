@@ -22,6 +22,14 @@ export interface Grants {
   readonly channels: (channel: ChannelName) => boolean;
   readonly publish: (channel: ChannelName) => boolean;
   readonly rooms: (room: RoomName) => boolean;
+  /** The patterns behind them, for a ticket that carries them to another node; absent where everything is granted. */
+  readonly lists?: GrantLists;
+}
+
+export interface GrantLists {
+  readonly channels: readonly string[];
+  readonly publish: readonly string[];
+  readonly rooms: readonly string[];
 }
 
 /** What a client presents when it connects. */

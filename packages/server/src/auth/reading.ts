@@ -9,17 +9,22 @@ export function mayRead(principal: Principal, { channel, to }: Publication, poli
   if (to === undefined) return true;
   const { user, roles, tenant } = principal;
   const isUser = (users: readonly string[] | undefined) => user !== undefined && (users?.includes(user) ?? false);
-  if (isUser(to.except?.users)) return false;
+  const isIn = (room: string) => isIdentity(principal, room) || policy.mayJoin(principal, channel, room);
+  if (isUser(to.except?.users) || (to.except?.rooms?.some(isIn) ?? false)) return false;
   const { users, tenants, rooms } = to;
   if (users === undefined && to.roles === undefined && tenants === undefined && rooms === undefined) return true;
   return (
     isUser(users) ||
     (to.roles?.some((role) => roles.includes(role)) ?? false) ||
     (tenant !== undefined && (tenants?.includes(tenant) ?? false)) ||
-    (rooms?.some((room) => isInRoom(principal, room) || policy.mayJoin(principal, channel, room)) ?? false)
+    (rooms?.some(isIn) ?? false)
   );
 }
 
-function isInRoom({ user, roles, tenant }: Principal, room: string): boolean {
-  return room === `user:${user}` || room === `tenant:${tenant}` || roles.some((role) => room === `role:${role}`);
+function isIdentity({ user, roles, tenant }: Principal, room: string): boolean {
+  return (
+    (user !== undefined && room === `user:${user}`) ||
+    (tenant !== undefined && room === `tenant:${tenant}`) ||
+    roles.some((role) => room === `role:${role}`)
+  );
 }

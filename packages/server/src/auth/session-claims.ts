@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Logger } from "@carillon/core";
 import { CarillonError, isPlainObject } from "@carillon/protocol";
-import { type ClaimPaths, principalFromClaims } from "./claims.ts";
+import { type ClaimPaths, LEEWAY_S, principalFromClaims } from "./claims.ts";
 import type { Patterns } from "./patterns.ts";
 import type { Principal } from "./principal.ts";
 
@@ -33,19 +33,19 @@ export class SessionClaims {
     this.#options = options;
   }
 
-  /** Throws `UNAUTHENTICATED`, or `NOT_READY` when the application can't be asked. */
+  /** Throws `UNAUTHENTICATED`, `TOKEN_EXPIRED`, or `NOT_READY` when the application can't be asked. */
   async verify(cookie: string): Promise<Principal> {
     if (cookie.length > MAX_COOKIE_BYTES) throw new CarillonError("UNAUTHENTICATED", "the cookie is too long");
     const key = createHash("sha256").update(cookie).digest("base64url");
     const cached = this.#cache.get(key);
-    if (cached !== undefined && cached.untilMs > Date.now()) return cached.answer;
+    if (cached !== undefined && cached.untilMs > Date.now()) return unexpired(await cached.answer);
     if (this.#asking >= MAX_ASKING) throw unavailable();
     const answer = this.#ask(cookie);
     if (this.#cache.size >= MAX_CACHED) this.#cache.clear();
     this.#cache.set(key, { answer, untilMs: Date.now() + (this.#options.cacheMs ?? 30_000) });
     // Only a yes is remembered: a session may begin at any moment.
     answer.catch(() => this.#cache.delete(key));
-    return answer;
+    return unexpired(await answer);
   }
 
   async #ask(cookie: string): Promise<Principal> {
@@ -76,12 +76,18 @@ export class SessionClaims {
       logger.warn({ err: error }, "asking the application about a session (AUTH_URL) failed");
       throw unavailable();
     }
-    if (status >= 500) throw unavailable();
+    if (status >= 500 || status === 429 || status === 408) throw unavailable();
     const claims = status === 200 && text.length <= MAX_ANSWER_BYTES ? parsed(text) : undefined;
     if (!isPlainObject(claims))
       throw new CarillonError("UNAUTHENTICATED", "the application does not know this session");
     return claims;
   }
+}
+
+/** One that ended while it was remembered, or that the application answered although it had ended. */
+function unexpired(principal: Principal): Principal {
+  if ((principal.expiresMs ?? 0) + LEEWAY_S * 1000 <= Date.now()) throw new CarillonError("TOKEN_EXPIRED");
+  return principal;
 }
 
 function parsed(text: string): unknown {

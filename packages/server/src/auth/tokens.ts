@@ -1,11 +1,12 @@
 /** Client tokens: JWTs that the application issued. Signature, algorithm, issuer, audience and time are jose's work. */
-import { createHash, createPublicKey, type KeyObject } from "node:crypto";
+import { createHash } from "node:crypto";
 import { CarillonError } from "@carillon/protocol";
 import { decodeProtectedHeader, errors, type JWTPayload, jwtVerify } from "jose";
 import { type ClaimPaths, LEEWAY_S, principalFromClaims } from "./claims.ts";
 import type { KeySet } from "./key-set.ts";
 import type { Patterns } from "./patterns.ts";
 import type { Principal } from "./principal.ts";
+import { type PublicKey, readPublicKey } from "./public-key.ts";
 
 export interface TokenOptions {
   readonly secret?: string | undefined;
@@ -32,7 +33,7 @@ interface Cached {
 export class Tokens {
   readonly #options: TokenOptions;
   readonly #secret: Uint8Array | undefined;
-  readonly #publicKey: { readonly key: KeyObject; readonly algorithms: string[] } | undefined;
+  readonly #publicKey: PublicKey | undefined;
   /** Verified a moment ago, by hash: a client presents its token once for each namespace, and thousands reconnect in one second. */
   readonly #verified = new Map<string, Cached>();
 
@@ -68,8 +69,8 @@ export class Tokens {
         return (await jwtVerify(token, this.#secret, { ...shared, algorithms: ["HS256"] })).payload;
       }
       if (this.#publicKey?.algorithms.includes(alg ?? "")) {
-        return (await jwtVerify(token, this.#publicKey.key, { ...shared, algorithms: this.#publicKey.algorithms }))
-          .payload;
+        const { key, algorithms } = this.#publicKey;
+        return (await jwtVerify(token, key, { ...shared, algorithms: [...algorithms] })).payload;
       }
       if (this.#options.keySet !== undefined && ASYMMETRIC.includes(alg ?? "")) {
         const { keySet } = this.#options;
@@ -96,14 +97,4 @@ function refusal(error: unknown): CarillonError {
   if (error instanceof errors.JOSEError) return new CarillonError("UNAUTHENTICATED", "the token is not valid");
   if (error instanceof TypeError) return new CarillonError("UNAUTHENTICATED", "the token is not a JWT");
   throw error;
-}
-
-/** Throws `TypeError` for a key of a kind that no accepted algorithm uses. */
-function readPublicKey(pem: string): { key: KeyObject; algorithms: string[] } {
-  const key = createPublicKey(pem.replaceAll("\\n", "\n"));
-  const kind = key.asymmetricKeyType;
-  if (kind === "rsa") return { key, algorithms: ["RS256"] };
-  if (kind === "ec" && key.asymmetricKeyDetails?.namedCurve === "prime256v1") return { key, algorithms: ["ES256"] };
-  if (kind === "ed25519") return { key, algorithms: ["EdDSA", "Ed25519"] };
-  throw new TypeError("JWT_PUBLIC_KEY must be an RSA, P-256 or Ed25519 key");
 }

@@ -198,6 +198,8 @@ export class Gateway implements SequencerListener {
       },
     };
     namespace.use((socket, next) => {
+      // Asked for again before the first was answered: one answer is all that its client waits for.
+      if (!transportOf(socket.conn).claim(name)) return void forgetSocket(socket);
       this.#authenticate(socket, hub).then(
         () => next(),
         (error: unknown) => this.#refuse(socket, error, next),
@@ -211,9 +213,6 @@ export class Gateway implements SequencerListener {
     const { authenticator, policy } = this.#options;
     const { auth, headers } = socket.handshake;
     const transport = transportOf(socket.conn);
-    // Asked for again before the first was answered: Socket.IO ends a transport that asks for it later, too.
-    if (transport.namespaces.has(hub.namespace.name)) return transport.close();
-    transport.namespaces.add(hub.namespace.name);
     try {
       const principal = await authenticator.authenticate({ auth, headers });
       if (!policy.mayEnter(principal, hub.namespace.name)) throw new CarillonError("FORBIDDEN");
@@ -221,7 +220,7 @@ export class Gateway implements SequencerListener {
       socket.data.connection = new Connection({ socket, principal, style, transport });
       renameSocket(socket);
     } catch (error) {
-      transport.namespaces.delete(hub.namespace.name);
+      transport.unclaim(hub.namespace.name);
       throw error;
     }
   }
@@ -363,7 +362,7 @@ export class Gateway implements SequencerListener {
   #disconnected(connection: Connection): void {
     this.#options.sessions.forget(connection);
     connection.state = "closed";
-    connection.transport.namespaces.delete(connection.style.namespace);
+    connection.transport.unclaim(connection.style.namespace);
     this.#behind.delete(connection);
     this.#letGo(connection);
   }
@@ -387,8 +386,16 @@ function provenStart(asked: StartingPoint, pid: unknown, record: KeptRecord | un
 
 /** Before anybody knows it by its first id. */
 function renameSocket(socket: Socket): void {
-  const connecting = (socket.nsp as unknown as { readonly _preConnectSockets: Map<string, Socket> })._preConnectSockets;
-  const known = connecting.delete(socket.id);
+  const known = forgetSocket(socket);
   (socket as { id: string }).id = socketId(socket.id);
-  if (known) connecting.set(socket.id, socket);
+  if (known) connecting(socket).set(socket.id, socket);
+}
+
+/** Takes it out of those that wait to be let in. */
+function forgetSocket(socket: Socket): boolean {
+  return connecting(socket).delete(socket.id);
+}
+
+function connecting({ nsp }: Socket): Map<string, Socket> {
+  return (nsp as unknown as { readonly _preConnectSockets: Map<string, Socket> })._preConnectSockets;
 }

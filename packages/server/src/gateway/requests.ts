@@ -92,6 +92,8 @@ export class Requests {
   handle(connection: Connection, event: unknown, args: readonly unknown[]): void {
     const { limits, meter } = this.#options;
     const ack = args.findLast((argument): argument is Ack => typeof argument === "function") ?? (() => {});
+    // What arrived with it and before its end was noticed.
+    if (connection.transport.engine.readyState !== "open") return;
     if (connection.transport.unsentBytes > limits.unsentBytes) {
       meter.count("slowClosed");
       connection.transport.terminate();

@@ -36,10 +36,9 @@ const CLOSE_TIMEOUT_MS = 1500;
 
 export class Transport {
   readonly engine: EngineConnection;
-  /** Namespaces that it joined or is about to join. */
-  readonly namespaces = new Set<string>();
   /** Clients' requests that are not answered yet. */
   pendingRequests = 0;
+  readonly #namespaces = new Set<string>();
   #buffered = 0;
   #inFlight = 0;
   #pings = 0;
@@ -58,6 +57,17 @@ export class Transport {
       this.#inFlight = this.#buffered;
       this.#buffered = 0;
     });
+  }
+
+  /** False when it has a connection in this namespace, or is about to have one. */
+  claim(namespace: string): boolean {
+    if (this.#namespaces.has(namespace)) return false;
+    this.#namespaces.add(namespace);
+    return true;
+  }
+
+  unclaim(namespace: string): void {
+    this.#namespaces.delete(namespace);
   }
 
   /** Bytes handed to this transport that are still in this process. */

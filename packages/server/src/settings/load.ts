@@ -6,7 +6,7 @@ import { SCHEMA, type Setting, type SettingName, type Values } from "./schema.ts
 import { nearMisses } from "./typos.ts";
 import type { EventRoute, TrustProxy } from "./values.ts";
 
-export type { Address, EventRoute, Fault, RedisSettings, TrustProxy };
+export type { EventRoute, Fault, RedisSettings, TrustProxy };
 
 export interface AuthSettings {
   /** `off`: everybody is believed. */

@@ -11,7 +11,13 @@ const opened: { close(): void }[] = [];
 
 beforeEach(async () => {
   redis = await startRedis();
-  env = { REDIS_URL: redis.url, COALESCE_MS: "0", ROLES: "gateway", DRAIN_TIMEOUT_S: `${TIMEOUT_S}`, CONNECTS_PER_S: "5000" };
+  env = {
+    REDIS_URL: redis.url,
+    COALESCE_MS: "0",
+    ROLES: "gateway",
+    DRAIN_TIMEOUT_S: `${TIMEOUT_S}`,
+    CONNECTS_PER_S: "5000",
+  };
 });
 afterEach(async () => {
   for (const client of opened.splice(0)) client.close();
@@ -40,12 +46,19 @@ async function drained(node: NodeServer): Promise<{ code: number | null; seconds
 test("500 clients of every kind are elsewhere by themselves, whole, and the node ends with 0 in time", async () => {
   const [leaves, stays] = (await Promise.all([start(), start()])) as [NodeServer, NodeServer];
   const proxy = await startProxy(leaves.port);
-  const stock = Array.from({ length: 200 }, (_, n) => kept(join(leaves.url, "/trips", n % 4 === 0 ? "polling" : "websocket", { auth: { user: `${n}` } })));
+  const stock = Array.from({ length: 200 }, (_, n) =>
+    kept(join(leaves.url, "/trips", n % 4 === 0 ? "polling" : "websocket", { auth: { user: `${n}` } })),
+  );
   const raws = await Promise.all(Array.from({ length: 250 }, () => Raw.open(leaves.url)));
   const halfOpen = await Promise.all(Array.from({ length: 50 }, () => Raw.open(`http://127.0.0.1:${proxy.port}`)));
   for (const raw of [...raws, ...halfOpen]) kept(raw).send("40/trips,");
-  await Promise.all([...stock.map(({ ready }) => ready), ...[...raws, ...halfOpen].map((raw) => raw.next('42/trips,["ready"'))]);
-  await Promise.all(stock.map(async (client, n) => expect(await client.ask("join", { room: `trip:${n}` })).toMatchObject({ ok: true })));
+  await Promise.all([
+    ...stock.map(({ ready }) => ready),
+    ...[...raws, ...halfOpen].map((raw) => raw.next('42/trips,["ready"')),
+  ]);
+  await Promise.all(
+    stock.map(async (client, n) => expect(await client.ask("join", { room: `trip:${n}` })).toMatchObject({ ok: true })),
+  );
   proxy.blackhole();
   for (const client of stock) moveTo(client, stays.url);
   const published: string[] = [];
@@ -69,7 +82,10 @@ test("500 clients of every kind are elsewhere by themselves, whole, and the node
   expect(code).toBe(0);
   expect(seconds).toBeLessThan(TIMEOUT_S);
   for (const raw of raws) expect(raw.closed).toBe(true);
-  await waitFor(() => stock.every((client) => ids(client.events).at(-1) === published.at(-1)), { what: "everybody to have the last", timeoutMs: 20_000 });
+  await waitFor(() => stock.every((client) => ids(client.events).at(-1) === published.at(-1)), {
+    what: "everybody to have the last",
+    timeoutMs: 20_000,
+  });
   for (const [n, client] of stock.entries()) {
     expect(ids(client.events)).toEqual([...published].sort(compareIds));
     const readies = client.events.filter(({ event }) => event === "ready");
@@ -116,7 +132,9 @@ test("what was asked for before is answered, over HTTP and on sockets", async ()
 describe.each(["killed", "frozen"])("with Redis %s", (how) => {
   test("the node ends with 0 in time", async () => {
     const node = await start();
-    const clients = Array.from({ length: 20 }, (_, n) => kept(join(node.url, "/trips", n % 2 === 0 ? "polling" : "websocket")));
+    const clients = Array.from({ length: 20 }, (_, n) =>
+      kept(join(node.url, "/trips", n % 2 === 0 ? "polling" : "websocket")),
+    );
     await Promise.all(clients.map(({ ready }) => ready));
     if (how === "killed") await redis.kill();
     else redis.freeze();
@@ -141,7 +159,11 @@ test("clients that don't read are no reason to stay", async () => {
     await raw.next("43/channels,1");
     raw.socket.pause();
   }
-  await batch(node.url, Array.from({ length: 300 }, () => ({ channel: "big", payload: "x".repeat(50_000) })), 10);
+  await batch(
+    node.url,
+    Array.from({ length: 300 }, () => ({ channel: "big", payload: "x".repeat(50_000) })),
+    10,
+  );
 
   const { code, seconds } = await drained(node);
 

@@ -7,8 +7,18 @@ export const CHANNEL_NAMESPACES = ["/channels", "/"] as const;
 export const TRANSPORTS = ["websocket", "polling"] as const;
 export type TransportName = (typeof TRANSPORTS)[number];
 
-export function join(url: string, namespace: string, transport: TransportName = "websocket", options: ConnectOptions = {}): Client {
-  return connect(url, namespace, { transports: [transport], reconnectionDelay: 20, reconnectionDelayMax: 200, ...options });
+export function join(
+  url: string,
+  namespace: string,
+  transport: TransportName = "websocket",
+  options: ConnectOptions = {},
+): Client {
+  return connect(url, namespace, {
+    transports: [transport],
+    reconnectionDelay: 20,
+    reconnectionDelayMax: 200,
+    ...options,
+  });
 }
 
 /** Where its next connection goes. */
@@ -32,7 +42,9 @@ export async function away(client: Client, during: () => Promise<unknown>, url?:
 }
 
 export async function heardUntilReady(client: Client, from: number): Promise<RecordedEvent[]> {
-  await waitFor(() => client.events.slice(from).some(({ event }) => event === "ready"), { what: `ready; heard ${JSON.stringify(client.events.slice(from))}` });
+  await waitFor(() => client.events.slice(from).some(({ event }) => event === "ready"), {
+    what: `ready; heard ${JSON.stringify(client.events.slice(from))}`,
+  });
   const heard = client.events.slice(from);
   return heard.slice(0, heard.findIndex(({ event }) => event === "ready") + 1);
 }
@@ -63,8 +75,10 @@ export async function batch(url: string, publications: object[], size = 500): Pr
   return ids;
 }
 
-export const scopes = (events: readonly RecordedEvent[]): string[] => events.filter(({ event }) => event === "refresh").map(({ args }) => args[0].scope);
-export const ids = (events: readonly RecordedEvent[]): string[] => events.filter(({ event }) => event === "refresh" || event === "notification").map(({ args }) => args[1]);
+export const scopes = (events: readonly RecordedEvent[]): string[] =>
+  events.filter(({ event }) => event === "refresh").map(({ args }) => args[0].scope);
+export const ids = (events: readonly RecordedEvent[]): string[] =>
+  events.filter(({ event }) => event === "refresh" || event === "notification").map(({ args }) => args[1]);
 
 export function compareIds(a: string, b: string): number {
   const [aEpoch, aN] = a.split("-").map(Number) as [number, number];

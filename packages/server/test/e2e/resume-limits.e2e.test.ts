@@ -3,7 +3,8 @@ import { type NodeServer, startNode, startRedis, waitFor } from "@carillon/testk
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { away, batch, compareIds, eventOf, ids, join, Raw, refresh, scopes } from "./kit.ts";
 
-const many = (count: number, more: object = {}) => Array.from({ length: count }, (_, n) => ({ channel: "trips", scope: `S_${n}`, ...more }));
+const many = (count: number, more: object = {}) =>
+  Array.from({ length: count }, (_, n) => ({ channel: "trips", scope: `S_${n}`, ...more }));
 
 describe("a log that was trimmed", () => {
   let stop: () => Promise<unknown>;
@@ -12,7 +13,13 @@ describe("a log that was trimmed", () => {
 
   beforeAll(async () => {
     const redis = await startRedis();
-    const env = { REDIS_URL: redis.url, COALESCE_MS: "0", ROLES: "gateway", LOG_MAX_ENTRIES: "100", RING_MAX_ENTRIES: "16" };
+    const env = {
+      REDIS_URL: redis.url,
+      COALESCE_MS: "0",
+      ROLES: "gateway",
+      LOG_MAX_ENTRIES: "100",
+      RING_MAX_ENTRIES: "16",
+    };
     [a, b] = await Promise.all([startNode(env), startNode(env)]);
     stop = async () => {
       await Promise.all([a.stop(), b.stop()]);
@@ -26,9 +33,13 @@ describe("a log that was trimmed", () => {
     await client.ready;
     let last = "";
 
-    const events = await away(client, async () => {
-      last = (await batch(a.url, many(2000))).at(-1)!;
-    }, b.url);
+    const events = await away(
+      client,
+      async () => {
+        last = (await batch(a.url, many(2000))).at(-1)!;
+      },
+      b.url,
+    );
 
     expect(events.slice(0, -1).map(({ args }) => args)).toEqual([[{ type: "REFRESH", scope: "ALL" }, last]]);
     expect(events.at(-1)!.args).toMatchObject([{ recovered: false }, last]);
@@ -43,9 +54,13 @@ describe("a log that was trimmed", () => {
     await client.ask("subscribe", { channel: "trips" });
     let published: string[] = [];
 
-    const events = await away(client, async () => {
-      published = await batch(a.url, many(2000));
-    }, b.url);
+    const events = await away(
+      client,
+      async () => {
+        published = await batch(a.url, many(2000));
+      },
+      b.url,
+    );
     const old = join(b.url, "/channels");
     await old.ready;
     const ack = await old.ask("subscribe", { channel: "trips", since: published[0] });
@@ -63,9 +78,13 @@ describe("a log that was trimmed", () => {
     await client.ready;
     let published: string[] = [];
 
-    const events = await away(client, async () => {
-      published = await batch(a.url, many(60));
-    }, b.url);
+    const events = await away(
+      client,
+      async () => {
+        published = await batch(a.url, many(60));
+      },
+      b.url,
+    );
 
     expect(ids(events)).toEqual(published);
     expect(events.at(-1)!.args[0].recovered).toBe(true);
@@ -84,8 +103,12 @@ test("Redis that was wiped is told as a gap, and numbers that begin anew are not
 
   const events = await away(client, async () => {
     await redis.wipe();
-    await waitFor(async () => (await node.readyz()).status === 200, { what: "the node to hear the new Redis", timeoutMs: 20_000 });
-    for (let n = 0; n < 8; n++) await waitFor(() => refresh(node.url, "trips", `AFTER_${n}`), { what: "a publication" });
+    await waitFor(async () => (await node.readyz()).status === 200, {
+      what: "the node to hear the new Redis",
+      timeoutMs: 20_000,
+    });
+    for (let n = 0; n < 8; n++)
+      await waitFor(() => refresh(node.url, "trips", `AFTER_${n}`), { what: "a publication" });
   });
 
   expect(scopes(events)).toEqual(["ALL"]);

@@ -10,46 +10,62 @@ test.each([
   ["out of the node's memory", "10000", 4],
   // Shorter than what was missed. What asks at one time shares a pass over the log.
   ["out of the log", "16", COUNT / 4],
-])(`${COUNT} connections resume at once %s with few reads of the log`, { timeout: 180_000 }, async (_where, ring, maxReads) => {
-  const redis = await startRedis();
-  const env = { REDIS_URL: redis.url, COALESCE_MS: "0", ROLES: "gateway", CONNECTS_PER_S: "100000", RING_MAX_ENTRIES: ring };
-  const [dies, survives] = (await Promise.all([startNode(env), startNode(env)])) as [NodeServer, NodeServer];
-  const sessions: { pid: string; offset: string }[] = [];
-  await inGroups(COUNT, 100, async () => {
-    const raw = await Raw.open(dies.url);
-    raw.send("40/trips,");
-    const { pid } = JSON.parse((await raw.next("40/trips,")).slice("40/trips,".length));
-    const ready = await raw.next('42/trips,["ready"');
-    sessions.push({ pid, offset: JSON.parse(ready.slice("42/trips,".length))[2] });
-  });
-  await dies.kill();
-  const missed = await batch(survives.url, Array.from({ length: 200 }, (_, n) => ({ channel: "trips", scope: `S_${n % 20}` })));
-  const readsBefore = await survives.metric("carillon_log_reads_total");
-  const startedAt = performance.now();
+])(
+  `${COUNT} connections resume at once %s with few reads of the log`,
+  { timeout: 180_000 },
+  async (_where, ring, maxReads) => {
+    const redis = await startRedis();
+    const env = {
+      REDIS_URL: redis.url,
+      COALESCE_MS: "0",
+      ROLES: "gateway",
+      CONNECTS_PER_S: "100000",
+      RING_MAX_ENTRIES: ring,
+    };
+    const [dies, survives] = (await Promise.all([startNode(env), startNode(env)])) as [NodeServer, NodeServer];
+    const sessions: { pid: string; offset: string }[] = [];
+    await inGroups(COUNT, 100, async () => {
+      const raw = await Raw.open(dies.url);
+      raw.send("40/trips,");
+      const { pid } = JSON.parse((await raw.next("40/trips,")).slice("40/trips,".length));
+      const ready = await raw.next('42/trips,["ready"');
+      sessions.push({ pid, offset: JSON.parse(ready.slice("42/trips,".length))[2] });
+    });
+    await dies.kill();
+    const missed = await batch(
+      survives.url,
+      Array.from({ length: 200 }, (_, n) => ({ channel: "trips", scope: `S_${n % 20}` })),
+    );
+    const readsBefore = await survives.metric("carillon_log_reads_total");
+    const startedAt = performance.now();
 
-  const back = await Promise.all(
-    sessions.map(async (session) => {
-      const raw = await Raw.open(survives.url);
-      raw.send(`40/trips,${JSON.stringify(session)}`);
-      const ready = await raw.next('42/trips,["ready"', 120_000);
-      return { raw, ready };
-    }),
-  );
+    const back = await Promise.all(
+      sessions.map(async (session) => {
+        const raw = await Raw.open(survives.url);
+        raw.send(`40/trips,${JSON.stringify(session)}`);
+        const ready = await raw.next('42/trips,["ready"', 120_000);
+        return { raw, ready };
+      }),
+    );
 
-  const tookMs = performance.now() - startedAt;
-  const reads = (await survives.metric("carillon_log_reads_total")) - readsBefore;
-  for (const { raw, ready } of back) {
-    expect(ready).toContain('"recovered":true');
-    await waitFor(() => raw.frames.filter((frame) => frame.startsWith('42/trips,["refresh"')).length === 20, { what: "the merged refreshes" });
-    expect(raw.frames.at(-1)).toContain(missed.at(-1));
-    raw.close();
-  }
-  console.log(`${COUNT} connections whole in ${Math.round(tookMs)} ms with ${reads} reads of the log`);
-  expect(reads).toBeLessThanOrEqual(maxReads);
-  await survives.stop();
-  await redis.stop();
-});
+    const tookMs = performance.now() - startedAt;
+    const reads = (await survives.metric("carillon_log_reads_total")) - readsBefore;
+    for (const { raw, ready } of back) {
+      expect(ready).toContain('"recovered":true');
+      await waitFor(() => raw.frames.filter((frame) => frame.startsWith('42/trips,["refresh"')).length === 20, {
+        what: "the merged refreshes",
+      });
+      expect(raw.frames.at(-1)).toContain(missed.at(-1));
+      raw.close();
+    }
+    console.log(`${COUNT} connections whole in ${Math.round(tookMs)} ms with ${reads} reads of the log`);
+    expect(reads).toBeLessThanOrEqual(maxReads);
+    await survives.stop();
+    await redis.stop();
+  },
+);
 
 async function inGroups(count: number, size: number, work: () => Promise<void>): Promise<void> {
-  for (let done = 0; done < count; done += size) await Promise.all(Array.from({ length: Math.min(size, count - done) }, work));
+  for (let done = 0; done < count; done += size)
+    await Promise.all(Array.from({ length: Math.min(size, count - done) }, work));
 }

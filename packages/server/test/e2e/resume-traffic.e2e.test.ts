@@ -17,14 +17,22 @@ afterAll(async () => {
 });
 
 test("nothing is lost, doubled or out of order for clients that reconnect in a loop while 200 a second are published", async () => {
-  const clients = Array.from({ length: 12 }, (_, n) => join(nodes[n % 3]!.url, "/channels", TRANSPORTS[n % 2 === 0 ? 0 : 1]));
+  const clients = Array.from({ length: 12 }, (_, n) =>
+    join(nodes[n % 3]!.url, "/channels", TRANSPORTS[n % 2 === 0 ? 0 : 1]),
+  );
   await Promise.all(clients.map(({ ready }) => ready));
-  for (const client of clients) expect(await client.ask("subscribe", { channel: "orders" })).toMatchObject({ ok: true });
+  for (const client of clients)
+    expect(await client.ask("subscribe", { channel: "orders" })).toMatchObject({ ok: true });
   let publishing = true;
   const published: string[] = [];
   const publisher = (async () => {
     for (let n = 0; publishing; n++) {
-      published.push(...(await batch(nodes[n % 3]!.url, Array.from({ length: 4 }, (_, k) => ({ channel: "orders", payload: { n, k } })))));
+      published.push(
+        ...(await batch(
+          nodes[n % 3]!.url,
+          Array.from({ length: 4 }, (_, k) => ({ channel: "orders", payload: { n, k } })),
+        )),
+      );
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   })();
@@ -58,7 +66,8 @@ test("a subscription with since has neither a hole nor a double at the seam to l
   let publishing = true;
   const published: string[] = [];
   const publisher = (async () => {
-    for (let n = 0; publishing; n++) published.push(...(await batch(nodes[n % 3]!.url, [{ channel: "seam", payload: n }])));
+    for (let n = 0; publishing; n++)
+      published.push(...(await batch(nodes[n % 3]!.url, [{ channel: "seam", payload: n }])));
   })();
 
   for (let round = 0; round < 60; round++) {
@@ -69,7 +78,10 @@ test("a subscription with since has neither a hole nor a double at the seam to l
     const ack = await client.ask("subscribe", { channel: "seam", since });
     expect(ack).toMatchObject({ ok: true, id: since, recovered: true });
     const target = published.length + 3;
-    await waitFor(() => client.events.some(({ event, args }) => event === "notification" && args[0].payload >= target), { what: "live publications" });
+    await waitFor(
+      () => client.events.some(({ event, args }) => event === "notification" && args[0].payload >= target),
+      { what: "live publications" },
+    );
     const payloads = client.events.filter(({ event }) => event === "notification").map(({ args }) => args[0].payload);
     expect(payloads).toEqual(payloads.map((_, i) => payloads[0] + i));
     expect(payloads[0]).toBe(published.indexOf(since) + 1);

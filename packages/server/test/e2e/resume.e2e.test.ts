@@ -1,7 +1,23 @@
 /** Stock clients come back by themselves (guarantees 2, 3 and 4): on any node, with their rooms, with what they missed, or told. */
 import { type NodeServer, type RedisServer, startNode, startRedis } from "@carillon/testkit";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { away, batch, CHANNEL_NAMESPACES, compareIds, eventOf, heardUntilReady, ids, join, message, moveTo, Raw, REFRESH_NAMESPACES, refresh, scopes, TRANSPORTS } from "./kit.ts";
+import {
+  away,
+  batch,
+  CHANNEL_NAMESPACES,
+  compareIds,
+  eventOf,
+  heardUntilReady,
+  ids,
+  join,
+  message,
+  moveTo,
+  Raw,
+  REFRESH_NAMESPACES,
+  refresh,
+  scopes,
+  TRANSPORTS,
+} from "./kit.ts";
 
 let redis: RedisServer;
 let env: Record<string, string>;
@@ -29,27 +45,30 @@ function kept<T extends { close(): void }>(client: T): T {
 
 describe.each(TRANSPORTS)("over %s", (transport) => {
   describe.each(REFRESH_NAMESPACES)("in %s", (namespace) => {
-    test.each(["same", "other"])("a client that lost its connection hears on the %s node what it missed, once, before ready", async (where) => {
-      const client = kept(join(a.url, namespace, transport));
-      await client.ready;
-      const heard = await refresh(a.url, namespace, "BEFORE");
-      await client.next("refresh", ({ scope }) => scope === "BEFORE");
-      const missed: string[] = [];
+    test.each(["same", "other"])(
+      "a client that lost its connection hears on the %s node what it missed, once, before ready",
+      async (where) => {
+        const client = kept(join(a.url, namespace, transport));
+        await client.ready;
+        const heard = await refresh(a.url, namespace, "BEFORE");
+        await client.next("refresh", ({ scope }) => scope === "BEFORE");
+        const missed: string[] = [];
 
-      const events = await away(
-        client,
-        async () => {
-          for (let i = 0; i < 5; i++) missed.push(await refresh(b.url, namespace, `MISSED_${i}`));
-        },
-        where === "same" ? a.url : b.url,
-      );
+        const events = await away(
+          client,
+          async () => {
+            for (let i = 0; i < 5; i++) missed.push(await refresh(b.url, namespace, `MISSED_${i}`));
+          },
+          where === "same" ? a.url : b.url,
+        );
 
-      expect(ids(events)).toEqual(missed);
-      expect(compareIds(heard, missed[0]!)).toBeLessThan(0);
-      expect(events.at(-1)!.args).toMatchObject([{ recovered: true }, missed.at(-1)]);
-      await refresh(a.url, namespace, "LIVE");
-      await client.next("refresh", ({ scope }) => scope === "LIVE");
-    });
+        expect(ids(events)).toEqual(missed);
+        expect(compareIds(heard, missed[0]!)).toBeLessThan(0);
+        expect(events.at(-1)!.args).toMatchObject([{ recovered: true }, missed.at(-1)]);
+        await refresh(a.url, namespace, "LIVE");
+        await client.next("refresh", ({ scope }) => scope === "LIVE");
+      },
+    );
 
     test("a client that had heard nothing but ready comes back whole", async () => {
       const client = kept(join(a.url, namespace, transport));
@@ -66,7 +85,11 @@ describe.each(TRANSPORTS)("over %s", (transport) => {
       await client.ready;
       expect(await client.ask("join", { room: "trip:42" })).toEqual({ ok: true, room: "trip:42" });
 
-      const events = await away(client, () => refresh(a.url, namespace, "IN_ROOM", { to: { rooms: ["trip:42"] } }), b.url);
+      const events = await away(
+        client,
+        () => refresh(a.url, namespace, "IN_ROOM", { to: { rooms: ["trip:42"] } }),
+        b.url,
+      );
 
       expect(scopes(events)).toEqual(["IN_ROOM"]);
       expect(events.at(-1)!.args[0].rooms).toContain("trip:42");
@@ -79,9 +102,17 @@ describe.each(TRANSPORTS)("over %s", (transport) => {
     test("subscriptions and their rooms come back on another node, with what was missed in order", async () => {
       const client = kept(join(a.url, namespace, transport));
       await client.ready;
-      expect(await client.ask("subscribe", { channel: "orders" })).toMatchObject({ ok: true, channel: "orders", recovered: false });
+      expect(await client.ask("subscribe", { channel: "orders" })).toMatchObject({
+        ok: true,
+        channel: "orders",
+        recovered: false,
+      });
       expect(await client.ask("subscribe", { channel: "refresh.trips" })).toMatchObject({ ok: true, channel: "trips" });
-      expect(await client.ask("join", { channel: "orders", room: "shop:1" })).toEqual({ ok: true, channel: "orders", room: "shop:1" });
+      expect(await client.ask("join", { channel: "orders", room: "shop:1" })).toEqual({
+        ok: true,
+        channel: "orders",
+        room: "shop:1",
+      });
       const missed: string[] = [];
 
       const events = await away(
@@ -99,8 +130,15 @@ describe.each(TRANSPORTS)("over %s", (transport) => {
 
       expect(ids(events)).toEqual(missed);
       expect(events[1]!.args[0]).toEqual({ type: "REFRESH", scope: "CHANGED", channel: "trips" });
-      expect(events.at(-1)!.args[0]).toMatchObject({ channels: ["orders", "trips"], rooms: ["orders/shop:1"], recovered: true });
-      expect(await client.ask("subscribe", { channel: "orders", since: "1-1" })).toMatchObject({ ok: true, recovered: true });
+      expect(events.at(-1)!.args[0]).toMatchObject({
+        channels: ["orders", "trips"],
+        rooms: ["orders/shop:1"],
+        recovered: true,
+      });
+      expect(await client.ask("subscribe", { channel: "orders", since: "1-1" })).toMatchObject({
+        ok: true,
+        recovered: true,
+      });
     });
   });
 
@@ -142,7 +180,11 @@ test("missed refreshes without payload are merged per scope, messages and those 
     await refresh(a.url, "/trips", "X");
   });
 
-  expect(events.slice(0, -1).map(({ event, args }) => (event === "refresh" ? `${args[0].scope}${args[0].payload ?? ""}` : args[0].payload))).toEqual(["P1", "P2", "m", "Y", "X"]);
+  expect(
+    events
+      .slice(0, -1)
+      .map(({ event, args }) => (event === "refresh" ? `${args[0].scope}${args[0].payload ?? ""}` : args[0].payload)),
+  ).toEqual(["P1", "P2", "m", "Y", "X"]);
   expect(ids(events)).toEqual([...ids(events)].sort(compareIds));
 });
 
@@ -180,7 +222,9 @@ describe("the frames that the Dart client sends", () => {
     const second = kept(await Raw.open(b.url));
     second.send(`40/trips,${JSON.stringify({ pid, offset: position })}`);
 
-    expect(await second.next('42/trips,["refresh"')).toBe(`42/trips,["refresh",{"type":"REFRESH","scope":"MISSED"},"${id}"]`);
+    expect(await second.next('42/trips,["refresh"')).toBe(
+      `42/trips,["refresh",{"type":"REFRESH","scope":"MISSED"},"${id}"]`,
+    );
     expect(eventOf(await second.next('42/trips,["ready"'))[1]).toMatchObject({ recovered: true, rooms: ["trip:1"] });
   });
 
@@ -218,7 +262,10 @@ describe("what can't be resumed is told, never claimed", () => {
     return { pid, offset };
   }
 
-  async function comeBack(auth: object, namespace = "/trips"): Promise<{ told: unknown[]; ready: { recovered: boolean; rooms: string[] }; id: string }> {
+  async function comeBack(
+    auth: object,
+    namespace = "/trips",
+  ): Promise<{ told: unknown[]; ready: { recovered: boolean; rooms: string[] }; id: string }> {
     const raw = kept(await Raw.open(b.url));
     raw.send(`40${namespace},${JSON.stringify(auth)}`);
     await raw.next(`40${namespace},`);
@@ -255,7 +302,12 @@ describe("what can't be resumed is told, never claimed", () => {
     expect(ready.recovered).toBe(false);
   });
 
-  test.each([["unknown", "AAAAAAAAAAAAAAAAAAAA"], ["a number", 7], ["very long", "x".repeat(5000)], ["empty", ""]])("a pid that is %s", async (_name, pid) => {
+  test.each([
+    ["unknown", "AAAAAAAAAAAAAAAAAAAA"],
+    ["a number", 7],
+    ["very long", "x".repeat(5000)],
+    ["empty", ""],
+  ])("a pid that is %s", async (_name, pid) => {
     const { offset } = await session();
 
     const { told, ready } = await comeBack({ pid, offset });
@@ -297,7 +349,9 @@ test("a replay by since is in order with its ids inside, and one that was cut is
   const { pid } = JSON.parse((await raw.next("40/channels,")).slice("40/channels,".length));
   const position = eventOf(await raw.next('42/channels,["ready"'))[2];
   raw.send(`42/channels,1["subscribe",{"channel":"orders","since":"${published[4]}"}]`);
-  expect(await raw.next("43/channels,1")).toBe(`43/channels,1[{"ok":true,"channel":"orders","id":"${published[4]}","recovered":true}]`);
+  expect(await raw.next("43/channels,1")).toBe(
+    `43/channels,1[{"ok":true,"channel":"orders","id":"${published[4]}","recovered":true}]`,
+  );
   for (let n = 5; n < 20; n++) {
     const [, event, trailing] = eventOf(await raw.next("42/channels,"));
     expect(event).toMatchObject({ channel: "orders", payload: n, id: published[n] });

@@ -16,19 +16,29 @@ async function node(options: { ring?: number; highWaterMarkBytes?: number; maxHe
   const failing = { on: false };
   const history = new History({
     log: {
-      read: (after, limit) => (failing.on ? Promise.reject(new CarillonError("BUS_UNAVAILABLE")) : log.read(after, limit)),
+      read: (after, limit) =>
+        failing.on ? Promise.reject(new CarillonError("BUS_UNAVAILABLE")) : log.read(after, limit),
     },
     ring,
     meter: noMeter,
     position: () => sequencer.position,
   });
-  const laggards = new Laggards({ log, inMemory: () => true, here: () => sequencer.position, meter: noMeter, logger: noLogger, checkMs: 5 });
+  const laggards = new Laggards({
+    log,
+    inMemory: () => true,
+    here: () => sequencer.position,
+    meter: noMeter,
+    logger: noLogger,
+    checkMs: 5,
+  });
   const shared = { history, log, sequencer, spreadMs: () => undefined, meter: noMeter, logger: noLogger };
   const inMemory = (position: Position) => ring.after(position) !== undefined;
   const catchUp = new CatchUp({ ...shared, laggards, inMemory, highWaterMarkBytes, maxBytes: 500_000, maxHeldBytes });
   const replay = new Replay({ ...shared, settled: () => sequencer.position!, maxBytes: 500_000 });
   const publish = async (count: number, payload: string) => {
-    await log.append(Array.from({ length: count }, () => ({ draft: { channel: "trips", payload: payload as JsonText } })));
+    await log.append(
+      Array.from({ length: count }, () => ({ draft: { channel: "trips", payload: payload as JsonText } })),
+    );
     await new Promise((resolve) => setImmediate(resolve));
   };
   const start = sequencer.position!;
@@ -38,33 +48,36 @@ async function node(options: { ring?: number; highWaterMarkBytes?: number; maxHe
 
 const BIG = JSON.stringify("x".repeat(1000));
 
-test.each([1000, 16])("no more is written at a time than the client reads, and join comes after all of it (ring of %i)", async (ring) => {
-  const { catchUp, publish, from, sequencer } = await node({ ring, highWaterMarkBytes: 5000 });
-  await publish(50, BIG);
-  const connection = connectionOf();
-  connection.state = "joining";
-  connection.moveTo({ epoch: 0, n: 0 });
-  connection.fake.reads = false;
-  let joinedAfter = -1;
-  let most = 0;
-  const reader = setInterval(() => {
-    most = Math.max(most, connection.transport.unsentBytes);
-    connection.fake.sent();
-    most = Math.max(most, connection.transport.unsentBytes);
-  }, 1);
+test.each([1000, 16])(
+  "no more is written at a time than the client reads, and join comes after all of it (ring of %i)",
+  async (ring) => {
+    const { catchUp, publish, from, sequencer } = await node({ ring, highWaterMarkBytes: 5000 });
+    await publish(50, BIG);
+    const connection = connectionOf();
+    connection.state = "joining";
+    connection.moveTo({ epoch: 0, n: 0 });
+    connection.fake.reads = false;
+    let joinedAfter = -1;
+    let most = 0;
+    const reader = setInterval(() => {
+      most = Math.max(most, connection.transport.unsentBytes);
+      connection.fake.sent();
+      most = Math.max(most, connection.transport.unsentBytes);
+    }, 1);
 
-  const recovered = await catchUp.run(connection, from, () => {
-    joinedAfter = connection.fake.written.length + connection.fake.writeBuffer.length;
-  });
-  clearInterval(reader);
+    const recovered = await catchUp.run(connection, from, () => {
+      joinedAfter = connection.fake.written.length + connection.fake.writeBuffer.length;
+    });
+    clearInterval(reader);
 
-  expect(recovered).toBe(true);
-  expect(joinedAfter).toBe(50);
-  expect(most).toBeGreaterThan(0);
-  expect(most).toBeLessThan(7000);
-  expect(connection.position).toEqual(sequencer.position);
-  expect(connection.state).toBe("live");
-});
+    expect(recovered).toBe(true);
+    expect(joinedAfter).toBe(50);
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThan(7000);
+    expect(connection.position).toEqual(sequencer.position);
+    expect(connection.state).toBe("live");
+  },
+);
 
 test("more than may be held for all together is told as a gap", async () => {
   const { catchUp, publish, from, sequencer } = await node({ maxHeldBytes: 10_000 });
@@ -74,11 +87,19 @@ test("more than may be held for all together is told as a gap", async () => {
   const recovered = await catchUp.run(connection, from, () => {});
 
   expect(recovered).toBe(false);
-  expect(connection.fake.written).toEqual([`2/trips,["refresh",{"type":"REFRESH","scope":"ALL"},"${formatId(sequencer.position!)}"]`]);
+  expect(connection.fake.written).toEqual([
+    `2/trips,["refresh",{"type":"REFRESH","scope":"ALL"},"${formatId(sequencer.position!)}"]`,
+  ]);
   // What it held is given back.
   const next = connectionOf();
   await publish(2, BIG);
-  expect(await catchUp.run(next, { kind: "offset", position: { ...sequencer.position!, n: sequencer.position!.n - 2 } }, () => {})).toBe(true);
+  expect(
+    await catchUp.run(
+      next,
+      { kind: "offset", position: { ...sequencer.position!, n: sequencer.position!.n - 2 } },
+      () => {},
+    ),
+  ).toBe(true);
 });
 
 test("while the log is out of reach nothing is told and nothing claimed; then everything", async () => {
@@ -113,30 +134,51 @@ test("an offset that nobody has come to yet is a gap at once, without waiting", 
   const connection = connectionOf();
   const startedAt = performance.now();
 
-  const recovered = await catchUp.run(connection, { kind: "offset", position: { ...sequencer.position!, n: 999_999 } }, () => {});
+  const recovered = await catchUp.run(
+    connection,
+    { kind: "offset", position: { ...sequencer.position!, n: 999_999 } },
+    () => {},
+  );
 
   expect(recovered).toBe(false);
   expect(performance.now() - startedAt).toBeLessThan(1000);
 });
 
-test("a replay waits for a connection that is behind, which would hear the same by catching up", async () => {
-  const { replay, catchUp, publish, start, sequencer } = await node();
-  const style = { namespace: "/channels", ownChannel: undefined, ids: "args" } as const;
-  await publish(5, "1");
-  const connection = connectionOf({ style });
-  connection.moveTo(start);
-  connection.channels.set("trips", { release: () => {}, active: false, recovered: false });
-  connection.state = "behind";
-  connection.whole = (async () => {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    await catchUp.run(connection, { kind: "offset", position: connection.position }, () => {});
-  })();
+const style = { namespace: "/channels", ownChannel: undefined, ids: "args" } as const;
 
-  await replay.run(connection, "trips", { position: start }, () => {}, () => {
-    connection.channels.get("trips")!.active = true;
-  });
+test.each(["before it began", "while it read"])(
+  "a replay waits for a connection that fell behind %s, which would hear the same by catching up",
+  async (when) => {
+    const { replay, catchUp, publish, start, sequencer } = await node({ ring: 16 });
+    await publish(40, "1");
+    const connection = connectionOf({ style });
+    connection.moveTo(start);
+    connection.channels.set("trips", { release: () => {}, active: false, recovered: false });
+    const fallBehind = () => {
+      connection.state = "behind";
+      connection.whole = (async () => {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        await catchUp.run(connection, { kind: "offset", position: connection.position }, () => {});
+      })();
+    };
 
-  const payloads = connection.fake.written.filter((text) => text.includes('"notification"'));
-  expect(payloads).toHaveLength(5);
-  expect(payloads.every((text) => text.endsWith(`"${formatId(sequencer.position!)}"]`))).toBe(true);
-});
+    if (when === "before it began") fallBehind();
+    const running = replay.run(
+      connection,
+      "trips",
+      { position: start },
+      () => expect(connection.state).toBe("live"),
+      () => {
+        connection.channels.get("trips")!.active = true;
+      },
+    );
+    await Promise.resolve();
+    await Promise.resolve();
+    if (when === "while it read") fallBehind();
+    await running;
+
+    const payloads = connection.fake.written.filter((text) => text.includes('"notification"'));
+    expect(payloads).toHaveLength(40);
+    expect(payloads.every((text) => text.endsWith(`"${formatId(sequencer.position!)}"]`))).toBe(true);
+  },
+);

@@ -17,29 +17,37 @@ function deliveries(options: { sliceSize?: number; maxWaiting?: number; highWate
     ...options,
   });
   const push = (n: number, targets: readonly Connection[]) =>
-    made.push({ position: { epoch: 1, n }, follows: true, targets, encode: (style: FrameStyle) => eventFrame(style, "refresh", "{}", `1-${n}`) });
+    made.push({
+      position: { epoch: 1, n },
+      follows: true,
+      targets,
+      encode: (style: FrameStyle) => eventFrame(style, "refresh", "{}", `1-${n}`),
+    });
   return { made, push, slow };
 }
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 const idsOf = (written: readonly string[]) => written.map((text) => Number(/1-(\d+)"\]$/.exec(text)![1]));
 
-test.each([1, 2, 3, 4, 5])("every connection is written all that is for it, in order and once, however it is sliced (seed %i)", async (seed) => {
-  const { below, some } = random(seed);
-  const { made, push } = deliveries({ sliceSize: 1 + below(20), highWaterMarkBytes: 1e9 });
-  const connections = Array.from({ length: 30 }, (_, n) => connectionOf({ id: `${n}` }));
-  const meant = new Map(connections.map((connection) => [connection, [] as number[]]));
+test.each([1, 2, 3, 4, 5])(
+  "every connection is written all that is for it, in order and once, however it is sliced (seed %i)",
+  async (seed) => {
+    const { below, some } = random(seed);
+    const { made, push } = deliveries({ sliceSize: 1 + below(20), highWaterMarkBytes: 1e9 });
+    const connections = Array.from({ length: 30 }, (_, n) => connectionOf({ id: `${n}` }));
+    const meant = new Map(connections.map((connection) => [connection, [] as number[]]));
 
-  for (let n = 1; n <= 300; n++) {
-    const targets = below(3) === 0 ? connections : some(connections);
-    for (const connection of targets) meant.get(connection)!.push(n);
-    push(n, targets);
-    if (below(5) === 0) await turn();
-  }
-  while (made.waiting > 0) await turn();
+    for (let n = 1; n <= 300; n++) {
+      const targets = below(3) === 0 ? connections : some(connections);
+      for (const connection of targets) meant.get(connection)!.push(n);
+      push(n, targets);
+      if (below(5) === 0) await turn();
+    }
+    while (made.waiting > 0) await turn();
 
-  for (const connection of connections) expect(idsOf(connection.fake.written)).toEqual(meant.get(connection));
-});
+    for (const connection of connections) expect(idsOf(connection.fake.written)).toEqual(meant.get(connection));
+  },
+);
 
 test("no more is written in one turn of the event loop than a slice, by many small publications either", async () => {
   const { made, push } = deliveries({ sliceSize: 10 });

@@ -16,7 +16,10 @@ interface Packet {
 /** Buffers and flushes as Engine.IO's Socket does; `sent()` is the moment at which everything has left the process. */
 export class FakeEngine extends EventEmitter {
   readyState = "open";
-  transport: EngineTransport & EventEmitter & { writable: boolean } = Object.assign(new EventEmitter(), { writable: true, name: "websocket" });
+  transport: EngineTransport & EventEmitter & { writable: boolean } = Object.assign(new EventEmitter(), {
+    writable: true,
+    name: "websocket",
+  });
   writeBuffer: Packet[] = [];
   readonly written: string[] = [];
   /** Whether what is sent leaves at once. */
@@ -73,22 +76,47 @@ export interface FakeConnection extends Connection {
 
 /** A connection that is live at 1-0, and in the rooms of `namespace` where there is one. */
 export function connectionOf(
-  options: { id?: string; principal?: Partial<Principal>; style?: FrameStyle; namespace?: FakeNamespace; rooms?: readonly (readonly [string, string])[]; channels?: readonly string[]; pid?: string } = {},
+  options: {
+    id?: string;
+    principal?: Partial<Principal>;
+    style?: FrameStyle;
+    namespace?: FakeNamespace;
+    rooms?: readonly (readonly [string, string])[];
+    channels?: readonly string[];
+    pid?: string;
+  } = {},
 ): FakeConnection {
-  const { id = "a", principal, style = { namespace: "/trips", ownChannel: "trips", ids: "args" }, namespace, rooms = [], channels = [], pid } = options;
+  const {
+    id = "a",
+    principal,
+    style = { namespace: "/trips", ownChannel: "trips", ids: "args" },
+    namespace,
+    rooms = [],
+    channels = [],
+    pid,
+  } = options;
   const fake = new FakeEngine();
   const socket = { id, pid, conn: fake, data: {} } as unknown as Socket;
-  const connection = new Connection({ socket, style, principal: { ...anybody, ...principal }, transport: new Transport(fake) });
+  const connection = new Connection({
+    socket,
+    style,
+    principal: { ...anybody, ...principal },
+    transport: new Transport(fake),
+  });
   socket.data.connection = connection;
   connection.state = "live";
   connection.moveTo({ epoch: 1, n: 0 });
-  for (const channel of channels) connection.channels.set(channel, { release: () => {}, active: true, recovered: false });
+  for (const channel of channels)
+    connection.channels.set(channel, { release: () => {}, active: true, recovered: false });
   for (const [channel, room] of rooms) connection.addRoom(channel, room);
   if (namespace !== undefined) {
     namespace.sockets.set(id as never, socket as never);
     namespace.enter(id, EVERYBODY, ...identityRooms(connection.principal));
     namespace.enter(id, ...channels.map(channelRoom));
-    namespace.enter(id, ...rooms.map(([channel, room]) => (style.ownChannel === undefined ? entityRoom(channel, room) : room)));
+    namespace.enter(
+      id,
+      ...rooms.map(([channel, room]) => (style.ownChannel === undefined ? entityRoom(channel, room) : room)),
+    );
   }
   return Object.assign(connection, { fake });
 }
@@ -103,7 +131,11 @@ export class FakeNamespace {
 }
 
 /** The same numbers for the same seed, so that a failure can be had again. */
-export function random(seed: number): { below(n: number): number; pick<T>(from: readonly T[]): T; some<T>(from: readonly T[]): T[] } {
+export function random(seed: number): {
+  below(n: number): number;
+  pick<T>(from: readonly T[]): T;
+  some<T>(from: readonly T[]): T[];
+} {
   let state = seed;
   const next = () => {
     state = (state * 1_664_525 + 1_013_904_223) % 4_294_967_296;

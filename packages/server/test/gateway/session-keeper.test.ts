@@ -7,7 +7,14 @@ import { cutReplays, type KeptRecord, provenPosition, SessionKeeper } from "../.
 import { connectionOf, type FakeConnection } from "./fakes.ts";
 
 const at = (n: number, epoch = 1): Position => ({ epoch, n });
-const record = (more: Partial<KeptRecord> = {}): KeptRecord => ({ sub: "", namespace: "/channels", rooms: [], channels: [], replays: [], ...more });
+const record = (more: Partial<KeptRecord> = {}): KeptRecord => ({
+  sub: "",
+  namespace: "/channels",
+  rooms: [],
+  channels: [],
+  replays: [],
+  ...more,
+});
 const keepers: SessionKeeper[] = [];
 afterEach(() => {
   for (const keeper of keepers.splice(0)) keeper.stop();
@@ -27,7 +34,14 @@ function keeper(settled: () => Position) {
     },
     async touch() {},
   };
-  const made = new SessionKeeper({ sessions: store, policy: openPolicy, settled, logger: noLogger, retentionMs: 60_000, logMaxEntries: 160 });
+  const made = new SessionKeeper({
+    sessions: store,
+    policy: openPolicy,
+    settled,
+    logger: noLogger,
+    retentionMs: 60_000,
+    logMaxEntries: 160,
+  });
   keepers.push(made);
   return { made, saved, store };
 }
@@ -77,7 +91,11 @@ test("a gap ends what is known about the time before it", async () => {
 
 test("a client that leaves while its record is written keeps its channels", async () => {
   const { made, saved } = keeper(() => at(0));
-  const connection = connectionOf({ pid: "p", style: { namespace: "/channels", ownChannel: undefined, ids: "args" }, channels: ["orders"] });
+  const connection = connectionOf({
+    pid: "p",
+    style: { namespace: "/channels", ownChannel: undefined, ids: "args" },
+    channels: ["orders"],
+  });
 
   const saving = made.save(connection);
   made.forget(connection);
@@ -90,7 +108,11 @@ test("a client that leaves while its record is written keeps its channels", asyn
 
 test("a replay counts as cut until a later id was heard or a ping after it answered", async () => {
   const { made, saved } = keeper(() => at(0));
-  const connection = connectionOf({ pid: "p", style: { namespace: "/channels", ownChannel: undefined, ids: "args" }, channels: ["orders"] });
+  const connection = connectionOf({
+    pid: "p",
+    style: { namespace: "/channels", ownChannel: undefined, ids: "args" },
+    channels: ["orders"],
+  });
   connection.replays.set("orders", { at: at(10), mark: connection.transport.mark });
   await made.save(connection);
   expect(cutReplays(saved[0]!, at(9))).toEqual(["orders"]);

@@ -3,7 +3,8 @@ import type { IncomingMessage } from "node:http";
 import { expect, test } from "vitest";
 import { sessionIds } from "../../src/gateway/sid.ts";
 
-const at = (localAddress: string | undefined, localPort: number | undefined) => ({ socket: { localAddress, localPort } }) as IncomingMessage;
+const at = (localAddress: string | undefined, localPort: number | undefined) =>
+  ({ socket: { localAddress, localPort } }) as IncomingMessage;
 const md5 = (text: string) => createHash("md5").update(text).digest("hex");
 
 test("off leaves the ids to Engine.IO", () => {

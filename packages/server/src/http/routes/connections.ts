@@ -8,7 +8,7 @@ import { problems } from "../schemas.ts";
 const params = z.object({ userId: z.string().meta({ description: "`sub` of the user's tokens" }) });
 const query = z.object({
   sid: z.string().optional().meta({ description: "One session of the user instead of all" }),
-  reason: z.string().max(128).optional().meta({ description: "For the log and the clients" }),
+  reason: z.string().max(128).optional().meta({ description: "For the log" }),
 });
 
 /** `DELETE /api/users/:userId/connections`: closes them on every node and refuses what was issued before now. */

@@ -64,8 +64,9 @@ export function expectWholeOrTold(ear: Ear, stream: Stream, count: number, optio
     Array.from({ length: Math.max(end - first, 0) }, (_, index) => first + index).filter(
       (n) => written?.has(n) ?? true,
     );
-  const expectTold = (missed: readonly number[]) => {
-    const what = `${ear.name} missed ${missed[0]} to ${missed.at(-1)} of ${stream.channel} and was told of no gap`;
+  const expectTold = (missed: readonly number[], at: number) => {
+    const around = ear.heard.slice(Math.max(at - 12, from), at + 3).map((heard) => JSON.stringify(heard).slice(0, 160));
+    const what = `${ear.name} missed ${missed[0]} to ${missed.at(-1)} of ${stream.channel} and was told of no gap:\n${around.join("\n")}\n`;
     if (missed.length > 0) expect(told, what).toBe(true);
     missing += missed.length;
   };
@@ -73,7 +74,8 @@ export function expectWholeOrTold(ear: Ear, stream: Stream, count: number, optio
   let told = false;
   let gaps = 0;
   let missing = 0;
-  for (const heard of ear.heard.slice(from)) {
+  for (const [index, heard] of ear.heard.entries()) {
+    if (index < from) continue;
     if (isGapOf(stream, heard)) {
       told = true;
       gaps++;
@@ -81,11 +83,11 @@ export function expectWholeOrTold(ear: Ear, stream: Stream, count: number, optio
     const n = heard.namespace === stream.namespace ? stream.numberOf(heard) : undefined;
     if (n === undefined || (told && mayRepeatAfterGap && n < next)) continue;
     expect(n, `${ear.name}: ${n} of ${stream.channel} came again, or after ${next - 1}`).toBeGreaterThanOrEqual(next);
-    expectTold(lost(next, n));
+    expectTold(lost(next, n), index);
     next = n + 1;
     told = false;
   }
-  expectTold(lost(next, count));
+  expectTold(lost(next, count), ear.heard.length);
   return { missing, gaps };
 }
 

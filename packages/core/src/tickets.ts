@@ -1,0 +1,19 @@
+/** What a ticket stands for, kept for a moment where every node can take it. */
+export interface TicketStore {
+  /** `key` is no secret: a hash of the ticket. Throws `BUS_UNAVAILABLE`. */
+  put(key: string, ticket: StoredTicket): Promise<void>;
+  /**
+   * For `once` it is gone then. For `stream` it is kept for the same use until `streamUntilMs`, and no longer for the other: a
+   * browser's event stream comes back with the URL that it began with. Never redeems one `once` twice, whatever is lost on the way.
+   */
+  redeem(key: string, use: TicketUse): Promise<string | undefined>;
+}
+
+export type TicketUse = "once" | "stream";
+
+export interface StoredTicket {
+  readonly text: string;
+  /** Until when it must be redeemed first, in milliseconds since 1970. */
+  readonly untilMs: number;
+  readonly streamUntilMs: number;
+}

@@ -1,0 +1,39 @@
+import { CarillonError } from "@carillon/protocol";
+import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
+import { z } from "zod";
+import { authenticated } from "../callers.ts";
+import type { HttpDeps } from "../deps.ts";
+import { problems } from "../schemas.ts";
+
+const issued = z
+  .object({ ticket: z.string(), expiresAt: z.string().meta({ format: "date-time" }) })
+  .meta({ description: "For `?ticket=` of `/ws` and `/events`" });
+
+/** `POST /api/tickets`: for clients that can't set a header. */
+export function ticketRoutes(deps: Pick<HttpDeps, "tickets" | "auth" | "quotas">): FastifyPluginAsyncZod {
+  return async (app) => {
+    app.post(
+      "/api/tickets",
+      {
+        onRequest: authenticated(deps.auth),
+        schema: {
+          tags: ["Connect"],
+          summary: "Get a one-time ticket",
+          description: "Good once, for 30 seconds, with the rights of the caller's token. Users only.",
+          response: { 201: issued, ...problems("UNAUTHENTICATED", "FORBIDDEN", "RATE_LIMITED", "BUS_UNAVAILABLE") },
+        },
+      },
+      async (request, reply) => {
+        const { caller } = request;
+        if (caller.principal === undefined)
+          throw new CarillonError("FORBIDDEN", "tickets carry a user's rights: ask with a user's token");
+        await deps.quotas?.ticket(caller);
+        const { ticket, expiresMs } = await deps.tickets.issue(caller.principal);
+        return reply
+          .code(201)
+          .header("cache-control", "no-store")
+          .send({ ticket, expiresAt: new Date(expiresMs).toISOString() });
+      },
+    );
+  };
+}
