@@ -58,7 +58,7 @@ export class UsageError extends Error {}
 export function readOptions(args: readonly string[]): Options | { readonly print: string } {
   const { values } = parse(args);
   if (values.help) return { print: usage };
-  if (values.list) return { print: scenarios.map(({ name, about }) => `${name.padEnd(24)}${about}`).join("\n") };
+  if (values.list) return { print: scenarios.map(({ name, about }) => `${name.padEnd(28)}${about}`).join("\n") };
   const short = values.short ?? false;
   const target = values.url === undefined ? undefined : targetOf(values.url, values);
   const postgres = target === undefined ? values["no-postgres"] !== true : target.database !== undefined;

@@ -14,5 +14,6 @@ export * from "./publisher.ts";
 export * from "./relay.ts";
 export * from "./revocations.ts";
 export * from "./ring.ts";
+export * from "./seats.ts";
 export * from "./sequencer.ts";
 export * from "./tickets.ts";

@@ -169,6 +169,16 @@ export const METRICS = {
     type: "gauge",
     help: "Connections that are behind and off the live path",
   },
+  limitsLocal: {
+    name: "carillon_limits_local_total",
+    type: "counter",
+    help: "Times a limit of the whole cluster was kept by this node alone because Redis was away",
+  },
+  abuseClosed: {
+    name: "carillon_abuse_closed_total",
+    type: "counter",
+    help: "Transports closed because their client went on over its limit",
+  },
   credentialsClosed: {
     name: "carillon_credentials_closed_total",
     type: "counter",

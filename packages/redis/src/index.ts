@@ -9,6 +9,7 @@ export { RedisLease, type RedisLeaseOptions } from "./lease.ts";
 export { RedisLog, type RedisLogOptions } from "./log.ts";
 export { minimalAcl, type ProbeOptions, type RedisProblem } from "./probe.ts";
 export { RedisRevocations, type RedisRevocationsOptions } from "./revocations.ts";
+export { RedisSeats, type RedisSeatsOptions } from "./seats.ts";
 export { RedisSessions, type RedisSessionsOptions } from "./sessions.ts";
 export type { Address } from "./slot-connector.ts";
 export type { Subscriptions } from "./subscriptions.ts";

@@ -2,7 +2,7 @@ import { compilePattern } from "@carillon/protocol";
 import type { Policy, Principal } from "./principal.ts";
 
 export interface PolicyOptions {
-  readonly namespaces: readonly string[];
+  readonly namespaces: ReadonlySet<string>;
   /** Roles that may enter a refresh namespace, where it isn't for every authenticated user. */
   readonly namespaceRoles: ReadonlyMap<string, ReadonlySet<string>>;
   /** Channels for every authenticated user. */
@@ -11,8 +11,7 @@ export interface PolicyOptions {
 }
 
 /** What tokens grant. A refresh namespace is closed by its roles on every path: as namespace, as channel, in history. */
-export function tokenPolicy({ namespaces, namespaceRoles, openChannels, operatorRole }: PolicyOptions): Policy {
-  const refresh = new Set(namespaces);
+export function tokenPolicy({ namespaces: refresh, namespaceRoles, openChannels, operatorRole }: PolicyOptions): Policy {
   const open = openChannels.length === 0 ? () => false : compilePattern(openChannels.join("|"));
 
   const mayHear = ({ roles, grants }: Principal, channel: string): boolean => {

@@ -27,6 +27,17 @@ export interface AuthSettings {
   readonly revocationRetentionS: number;
 }
 
+export interface LimitSettings {
+  readonly connectionsPerUser: number;
+  /** Absent: a default that spares balancers. */
+  readonly connectionsPerAddress: number | undefined;
+  readonly messagesPerS: number;
+  readonly publishesPerKeyPerS: number;
+  readonly publishesPerUserPerS: number;
+  readonly headerBytes: number;
+  readonly headersTimeoutMs: number;
+}
+
 export interface PostgresSettings {
   readonly url: string;
   /** Where LISTEN is held: `DATABASE_LISTEN_URL`, else `url`. */
@@ -78,6 +89,7 @@ export interface Settings {
   readonly connectsPerS: number;
   readonly maxSubscriptionsPerConnection: number;
   readonly maxRoomsPerConnection: number;
+  readonly limits: LimitSettings;
   readonly highWaterBytes: number;
   /** For the log at start: names that look like misspelt settings. */
   readonly warnings: readonly string[];
@@ -215,6 +227,15 @@ function toSettings(values: Values, redis: RedisSettings | undefined, warnings: 
     connectsPerS: values.CONNECTS_PER_S,
     maxSubscriptionsPerConnection: values.MAX_SUBSCRIPTIONS_PER_CONNECTION,
     maxRoomsPerConnection: values.MAX_ROOMS_PER_CONNECTION,
+    limits: {
+      connectionsPerUser: values.MAX_CONNECTIONS_PER_USER,
+      connectionsPerAddress: values.MAX_CONNECTIONS_PER_ADDRESS,
+      messagesPerS: values.MESSAGES_PER_S,
+      publishesPerKeyPerS: values.PUBLISHES_PER_KEY_PER_S,
+      publishesPerUserPerS: values.PUBLISHES_PER_USER_PER_S,
+      headerBytes: values.MAX_HEADER_BYTES,
+      headersTimeoutMs: values.HEADERS_TIMEOUT_MS,
+    },
     highWaterBytes: values.HIGH_WATER_BYTES,
     warnings,
   };

@@ -5,6 +5,7 @@
 import type { z } from "zod";
 import {
   addresses,
+  apiKeys,
   channelNames,
   eventRoutes,
   host,
@@ -16,6 +17,7 @@ import {
   onOff,
   origins,
   postgresUrl,
+  publicKey,
   someOf,
   text,
   trustProxy,
@@ -51,7 +53,7 @@ export const GROUPS = {
   Postgres: ["DATABASE_URL", "DATABASE_LISTEN_URL", "MIGRATE", "PG_CHANNELS", "PG_CUSTOM_CHANNELS", "MAX_LISTEN_CHANNELS", "WATCH_MAX_ROWS", "OUTBOX_RETENTION_S"],
   Channels: ["NAMESPACES", "INGRESS", "EVENT_ROUTES", "MAX_PAYLOAD_BYTES", "COALESCE_MS", "REFETCH_BUDGET_PER_S"],
   Log: ["LOG_RETENTION_S", "LOG_MAX_ENTRIES", "APPEND_TIMEOUT_MS", "APPEND_QUEUE_MAX", "RING_MAX_ENTRIES", "RING_MAX_BYTES"],
-  Connections: ["PING_INTERVAL_MS", "PING_TIMEOUT_MS", "CONNECT_TIMEOUT_MS", "MAX_CONNECTIONS", "CONNECTS_PER_S", "MAX_SUBSCRIPTIONS_PER_CONNECTION", "MAX_ROOMS_PER_CONNECTION", "HIGH_WATER_BYTES"],
+  Connections: ["PING_INTERVAL_MS", "PING_TIMEOUT_MS", "CONNECT_TIMEOUT_MS", "MAX_CONNECTIONS", "CONNECTS_PER_S", "MAX_SUBSCRIPTIONS_PER_CONNECTION", "MAX_ROOMS_PER_CONNECTION", "MAX_CONNECTIONS_PER_USER", "MAX_CONNECTIONS_PER_ADDRESS", "MESSAGES_PER_S", "PUBLISHES_PER_KEY_PER_S", "PUBLISHES_PER_USER_PER_S", "MAX_HEADER_BYTES", "HEADERS_TIMEOUT_MS", "HIGH_WATER_BYTES"],
 } as const satisfies Record<string, readonly string[]>;
 
 // biome-ignore format: one setting a line reads as the table it is
@@ -64,17 +66,17 @@ export const SCHEMA = {
   NODE_ENV: { rule: text(64), about: "`production` refuses `AUTH=off`." },
   LOG_LEVEL: { rule: oneOf(LOG_LEVELS), default: "info", about: "Least severe level that is logged." },
   TRUST_PROXY: { rule: trustProxy(), default: "off", about: "Whose `X-Forwarded-*` headers are believed: `off`, `on` (everybody's: only where nothing else can reach the port), a number of proxies, or addresses." },
-  CORS_ORIGINS: { rule: origins(), default: "", defaultText: "none: pages of the same origin only", about: "Origins of web pages that may call and connect. `*` allows every page, without cookies." },
+  CORS_ORIGINS: { rule: origins(), default: "", defaultText: "none: pages of the same origin only", about: "Origins of web pages that may call and connect; also of web views (`capacitor://localhost`, `ionic://localhost`, `file://`, `null`). `*` allows every page, without cookies." },
   DRAIN_TIMEOUT_S: { rule: wholeNumber(0, 3600), default: "8", about: "Longest time between SIGTERM and exit; keep the orchestrator's grace period above it." },
   DRAIN_DELAY_S: { rule: wholeNumber(0, 600), default: "0", about: "How long a draining node still takes new requests, for load balancers that notice late. Counts within `DRAIN_TIMEOUT_S`." },
   STICKY_ROUTE: { rule: matching(/^[A-Za-z0-9_-]{1,64}$/, "auto, off, or 1 to 64 letters, digits, _ and -"), default: "off", about: "What polling session ids begin with, so that a balancer keeps clients without cookies at their node. `auto`: nginx's own name for this node (`sticky route`), the MD5 of the address and port that the handshake reached; or a text of this node's own." },
 
   AUTH: { rule: oneOf(["on", "off"]), default: "on", about: "`off`: everybody is believed and may do everything; for trying out. Refused with `NODE_ENV=production`." },
   JWT_SECRET: { rule: text(), secret: true, about: "Verifies client tokens signed with HS256; at least 32 random characters." },
-  JWT_PUBLIC_KEY: { rule: matching(/-----BEGIN [A-Z ]*PUBLIC KEY-----|-----BEGIN CERTIFICATE-----/, "a public key in PEM form"), secret: true, about: "Verifies client tokens signed with RS256, ES256 or EdDSA." },
+  JWT_PUBLIC_KEY: { rule: publicKey(), secret: true, about: "Verifies client tokens signed with RS256, ES256 or EdDSA." },
   JWKS_URL: { rule: url(HTTP, "https://issuer.example.com/.well-known/jwks.json"), about: "Where the public keys of client tokens are published." },
   AUTH_URL: { rule: url(HTTP, "https://app.example.com/session"), about: "Asked with the request's cookie; answers claims." },
-  API_KEYS: { rule: matching(/^\s*[\w.-]{1,64}:[^\s,:]{1,1024}(?::[\w.:*|+-]+)?(?:\s*,\s*[\w.-]{1,64}:[^\s,:]{1,1024}(?::[\w.:*|+-]+)?)*\s*$/, "comma-separated name:secret or name:secret:right+right"), secret: true, about: "Keys of servers: `name:secret[:right+right]`, comma-separated. Rights: `publish:<pattern>`, `refresh:<pattern>`, `notify`, `operate`; without any: publish, refresh and notify." },
+  API_KEYS: { rule: apiKeys(/^\s*[\w.-]{1,64}:[^\s,:]{1,1024}(?::[\w.:*|+-]+)?(?:\s*,\s*[\w.-]{1,64}:[^\s,:]{1,1024}(?::[\w.:*|+-]+)?)*\s*$/, "comma-separated name:secret or name:secret:right+right"), secret: true, about: "Keys of servers: `name:secret[:right+right]`, comma-separated. Rights: `publish:<pattern>`, `refresh:<pattern>`, `notify`, `operate`; without any: publish, refresh and notify." },
   JWT_ISSUER: { rule: text(1024), about: "The `iss` that client tokens must have." },
   JWT_AUDIENCE: { rule: text(1024), about: "The `aud` that client tokens must have or contain." },
   JWT_ROLES_CLAIM: { rule: text(256), default: "roles", about: "Claim with the roles; dots lead into objects (`realm_access.roles`)." },
@@ -127,6 +129,13 @@ export const SCHEMA = {
   CONNECTS_PER_S: { rule: wholeNumber(1, 100_000), default: "500", about: "New transports that this node takes a second; more are answered 503 with `Retry-After`." },
   MAX_SUBSCRIPTIONS_PER_CONNECTION: { rule: wholeNumber(1, 100_000), default: "100", about: "Most channels of one connection." },
   MAX_ROOMS_PER_CONNECTION: { rule: wholeNumber(1, 100_000), default: "100", about: "Most entity rooms of one connection." },
+  MAX_CONNECTIONS_PER_USER: { rule: wholeNumber(1, 100_000), default: "100", about: "Most transports of one user, over all nodes; more are refused with `TOO_MANY_CONNECTIONS`. Not under `AUTH=off`." },
+  MAX_CONNECTIONS_PER_ADDRESS: { rule: wholeNumber(1, 1_000_000), defaultText: "`1000`, and none for private addresses while `TRUST_PROXY` is off, which are a balancer's more likely than a client's", about: "Most transports of one client address (IPv6: of one /64) on this node; more are answered 503." },
+  MESSAGES_PER_S: { rule: wholeNumber(1, 100_000), default: "100", about: "Messages a second of one connection, on average; bursts of five seconds' worth pass. More are answered `RATE_LIMITED`; who never slows down is disconnected." },
+  PUBLISHES_PER_KEY_PER_S: { rule: wholeNumber(1, 1_000_000), default: "5000", about: "Publications a second of one API key, over all nodes; bursts of ten seconds' worth pass. More are answered `RATE_LIMITED`." },
+  PUBLISHES_PER_USER_PER_S: { rule: wholeNumber(1, 1_000_000), default: "50", about: "The same for one user, over all connections." },
+  MAX_HEADER_BYTES: { rule: wholeNumber(4096, 262_144), default: "16384", about: "Largest request line and headers, a token included." },
+  HEADERS_TIMEOUT_MS: { rule: wholeNumber(500, 60_000), default: "10000", about: "How long the headers of a request may take to arrive, handshakes too." },
   HIGH_WATER_BYTES: { rule: wholeNumber(16_384, 1_073_741_824), default: "1048576", about: "Unsent bytes above which a slow connection leaves the live path and catches up later." },
 } as const satisfies Record<string, Setting>;
 

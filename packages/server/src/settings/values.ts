@@ -2,6 +2,8 @@
 import { isIP } from "node:net";
 import { isChannelName, isPrincipalId } from "@carillon/protocol";
 import { z } from "zod";
+import { ApiKeys } from "../auth/api-keys.ts";
+import { readPublicKey } from "../auth/public-key.ts";
 
 export interface Address {
   readonly host: string;
@@ -18,6 +20,7 @@ export type TrustProxy = boolean | number | string;
 
 const HOST = /^(?:\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9_.-]{1,253})$/;
 const NAME_PATTERN = /^[A-Za-z0-9_.:*-]{1,63}(?:\|[A-Za-z0-9_.:*-]{1,63})*$/;
+const WEB_VIEW = /^(?:file:\/\/|[a-z][a-z0-9+.-]{0,30}:\/\/[a-z0-9.-]{1,253}(?::\d{1,5})?)$/i;
 const MAX_LIST = 1000;
 
 /** A whole number with its bounds; both ends count. */
@@ -69,6 +72,15 @@ export function url(protocols: readonly string[], example: string) {
       ? value
       : undefined;
   }, `a URL like ${example}`);
+}
+
+export function apiKeys(pattern: RegExp, right: string) {
+  return checked(matching(pattern, right), (value) => new ApiKeys(value));
+}
+
+export function publicKey() {
+  const pem = /-----BEGIN [A-Z ]*PUBLIC KEY-----|-----BEGIN CERTIFICATE-----/;
+  return checked(matching(pem, "a public key in PEM form"), readPublicKey);
 }
 
 /** `postgres://` with a host, or with a socket directory in `?host=`. */
@@ -151,13 +163,15 @@ export function eventRoutes() {
 export function origins() {
   return parsed((value): readonly string[] | undefined => {
     const found = list(value).map((part) => {
-      if (part === "*") return part;
+      if (part === "*" || part.toLowerCase() === "null") return part.toLowerCase();
       const parsedUrl = URL.parse(part);
+      // Of a web view. It has no origin as URLs have one: browsers send it as it is.
+      if (parsedUrl?.origin === "null" && WEB_VIEW.test(part)) return part.toLowerCase();
       const web = parsedUrl !== null && ["http:", "https:"].includes(parsedUrl.protocol);
       return web && parsedUrl.href === `${parsedUrl.origin}/` ? parsedUrl.origin : undefined;
     });
     return found.every((item) => item !== undefined) ? unique(found) : undefined;
-  }, "a comma-separated list of origins like https://app.example.com (scheme, host and port, no path), or *");
+  }, "a comma-separated list of origins like https://app.example.com (scheme, host and port, no path), capacitor://localhost, file://, null, or *");
 }
 
 export function trustProxy() {
@@ -169,6 +183,18 @@ export function trustProxy() {
     const parts = list(value);
     return parts.length > 0 && parts.every(isProxy) ? parts.join(",") : undefined;
   }, "off, on, the number of proxies in front (only where nothing else reaches the port), or their addresses and ranges (10.0.0.0/8,loopback)");
+}
+
+/** A rule, and what else says by a `TypeError` what is wrong: `must …`. */
+function checked(rule: z.ZodType<string, string>, check: (value: string) => unknown) {
+  return rule.superRefine((value, context) => {
+    try {
+      check(value);
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      context.addIssue({ code: "custom", message: error.message });
+    }
+  });
 }
 
 function parsed<T>(parse: (text: string) => T | undefined, right: string) {

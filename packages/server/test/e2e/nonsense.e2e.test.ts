@@ -432,7 +432,7 @@ describe("by clients", () => {
       "0{}",
       "1",
     );
-    frames.push(`42${DEEP}`, "4".repeat(10_000), '42/trips,["join"]', "\u0000", "42/" + "x".repeat(1000));
+    frames.push(`42${DEEP}`, "4".repeat(10_000), '42/trips,["join"]', "\u0000", `42/${"x".repeat(1000)}`);
 
     for (const frame of [...frames, Buffer.from([1, 2, 3])]) {
       const raw = await Raw.open(url);

@@ -153,9 +153,8 @@ async function survive(harm: () => Promise<unknown>, options: WholeOptions = {})
     await allHear(ears, `everybody to hear the last of ${flow.name}`, (ear) => hears(ear, flow, last), HEALED_MS);
   }
   for (const [index, ear] of ears.entries()) {
-    for (const { stream, written, count } of flows) {
-      expectWholeOrTold(ear, stream, count, { ...options, from: from[index]!, written });
-    }
+    for (const { stream, written } of flows)
+      expectWholeOrTold(ear, stream, written, { ...options, from: from[index]! });
     expectLogOrder(ear);
     expect(ear.disconnects).toEqual([]);
   }
@@ -165,8 +164,8 @@ async function survive(harm: () => Promise<unknown>, options: WholeOptions = {})
 interface Flow {
   readonly name: string;
   readonly stream: Stream;
-  /** The numbers whose publisher was told that they are published. */
-  readonly written: Set<number>;
+  /** The numbers whose publisher was told that they are published, with when it began. */
+  readonly written: ReadonlyMap<number, number>;
   readonly count: number;
   /** Resolves with the last number, which is written for certain. */
   end(): Promise<number>;
@@ -174,7 +173,7 @@ interface Flow {
 
 /** A publisher that goes on with the next number when one failed; each number once. */
 function startFlow(name: string, stream: Stream, write: (n: number) => Promise<unknown>): Flow {
-  const written = new Set<number>();
+  const written = new Map<number, number>();
   let count = 0;
   let ending = false;
   const run = async (): Promise<number> => {
@@ -182,8 +181,9 @@ function startFlow(name: string, stream: Stream, write: (n: number) => Promise<u
       const n = count++;
       const last = ending;
       try {
+        const begunAt = performance.now();
         await write(n);
-        written.add(n);
+        written.set(n, begunAt);
         if (last) return n;
       } catch {
         // Nobody knows whether it is published, so it may be missing.

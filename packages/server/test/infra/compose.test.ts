@@ -34,7 +34,9 @@ describe("compose", () => {
   });
 
   test("the nodes start with what it sets, open as long as nothing is set to check callers with", () => {
-    const env = Object.fromEntries(Object.entries(api.environment as Record<string, string>).map(([name, value]) => [name, withoutEnv(value)]));
+    const env = Object.fromEntries(
+      Object.entries(api.environment as Record<string, string>).map(([name, value]) => [name, withoutEnv(value)]),
+    );
     const settings = loadSettings({ ...env, AUTH: "off" });
 
     expect(settings).toMatchObject({ host: "0.0.0.0", port: 3000, stickyRoute: "auto", trustProxy: 1, warnings: [] });
@@ -49,7 +51,10 @@ describe("compose", () => {
     [{ AUTH: "on" }, "on"],
   ])("with %o in .env, AUTH is %s", (given: Record<string, string>, expected) => {
     const script = join(root, "infra/docker/open-unless-configured.mjs");
-    const { stdout } = spawnSync(process.execPath, ["--import", script, "-p", "process.env.AUTH"], { env: given, encoding: "utf8" });
+    const { stdout } = spawnSync(process.execPath, ["--import", script, "-p", "process.env.AUTH"], {
+      env: given,
+      encoding: "utf8",
+    });
 
     expect(stdout.trim()).toBe(String(expected));
   });
@@ -78,14 +83,20 @@ describe("image", () => {
   });
 
   test("the lab makes exactly the images that are asked for", () => {
-    const made = [.../(?:[A-Z]+_IMAGE=\S+ ?)+/.exec(textOf("infra/lab/lab.sh"))![0].matchAll(/_IMAGE=(\S+)/g)].map(([, image]) => image);
-    const asked = services.filter(([, { profiles, build }]) => profiles === undefined && build === undefined).map(([, { image }]) => image);
+    const made = [.../(?:[A-Z]+_IMAGE=\S+ ?)+/.exec(textOf("infra/lab/lab.sh"))![0].matchAll(/_IMAGE=(\S+)/g)].map(
+      ([, image]) => image,
+    );
+    const asked = services
+      .filter(([, { profiles, build }]) => profiles === undefined && build === undefined)
+      .map(([, { image }]) => image);
 
     expect(new Set(made)).toEqual(new Set([...asked, "node:24-trixie-slim"]));
   });
 
   test("every package that nodes run on goes into it", () => {
-    const ignored = textOf(".dockerignore").split("\n").flatMap((line) => /^packages\/(\w+)$/.exec(line)?.[1] ?? []);
+    const ignored = textOf(".dockerignore")
+      .split("\n")
+      .flatMap((line) => /^packages\/(\w+)$/.exec(line)?.[1] ?? []);
 
     expect(ignored.filter((name) => name !== "testkit")).toEqual([]);
     expect(readdirSync(join(root, "packages"))).toContain("server");

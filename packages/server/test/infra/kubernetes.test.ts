@@ -9,14 +9,22 @@ const folder = "infra/kubernetes";
 const schema = JSON.parse(textOf(`${folder}/schema.json`)) as { kinds: Record<string, string>; $defs: object };
 const ajv = new Ajv2020({ strict: false, allErrors: true }).addSchema({ $id: "kubernetes", $defs: schema.$defs });
 const files = readdirSync(join(root, folder)).filter((name) => name.endsWith(".yaml") && name !== "kustomization.yaml");
-const objects = files.flatMap((file) => documentsOf(`${folder}/${file}`).map((object) => ({ file, object, name: `${file}: ${object.kind} ${object.metadata.name}` })));
+const objects = files.flatMap((file) =>
+  documentsOf(`${folder}/${file}`).map((object) => ({
+    file,
+    object,
+    name: `${file}: ${object.kind} ${object.metadata.name}`,
+  })),
+);
 
 // biome-ignore lint/suspicious/noExplicitAny: the tests say what they expect
 function faultsOf(object: any): string[] {
   const kind = schema.kinds[`${object.apiVersion} ${object.kind}`];
   if (kind === undefined) return [`schema.json knows no ${object.apiVersion} ${object.kind}`];
   const validate = ajv.getSchema(`kubernetes${kind}`)!;
-  return validate(object) ? [] : (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`);
+  return validate(object)
+    ? []
+    : (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`);
 }
 
 function find(kind: string, name: string) {
@@ -48,7 +56,8 @@ describe("manifests", () => {
       const { selector, scaleTargetRef } = object.spec ?? {};
       const app = (selector?.matchLabels ?? selector)?.app;
       if (app !== undefined) expect(apps).toContain(app);
-      if (scaleTargetRef !== undefined) expect(deployments.map(({ metadata }) => metadata.name)).toContain(scaleTargetRef.name);
+      if (scaleTargetRef !== undefined)
+        expect(deployments.map(({ metadata }) => metadata.name)).toContain(scaleTargetRef.name);
     }
     const backend = find("Ingress", "carillon").spec.rules[0].http.paths[0].backend.service;
     expect(find("Service", backend.name).spec.ports[0].name).toBe(backend.port.name);
@@ -62,10 +71,15 @@ describe("nodes", () => {
   test.each(["carillon-gateway", "carillon-workers"])("%s start with these settings", (name) => {
     const [container] = find("Deployment", name).spec.template.spec.containers;
     const { env } = container;
-    const own = Object.fromEntries(env.map((variable: { name: string; value: string }) => [variable.name, variable.value]));
+    const own = Object.fromEntries(
+      env.map((variable: { name: string; value: string }) => [variable.name, variable.value]),
+    );
 
     expect(loadSettings({ ...data, ...secrets, ...own }).warnings).toEqual([]);
-    expect(container.ports.map(({ containerPort }: { containerPort: number }) => containerPort)).toEqual([3000, Number(data.METRICS_PORT)]);
+    expect(container.ports.map(({ containerPort }: { containerPort: number }) => containerPort)).toEqual([
+      3000,
+      Number(data.METRICS_PORT),
+    ]);
   });
 
   test.each(["carillon-gateway", "carillon-workers"])("%s may finish draining before they are killed", (name) => {

@@ -2,7 +2,9 @@ import { CarillonError } from "@carillon/protocol";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { authenticated } from "../callers.ts";
-import type { HttpDeps } from "../deps.ts";
+import { openPrincipal } from "../../auth/open.ts";
+import type { Principal } from "../../auth/principal.ts";
+import type { Caller, HttpDeps } from "../deps.ts";
 import { problems } from "../schemas.ts";
 
 const issued = z
@@ -25,10 +27,11 @@ export function ticketRoutes(deps: Pick<HttpDeps, "tickets" | "auth" | "quotas">
       },
       async (request, reply) => {
         const { caller } = request;
-        if (caller.principal === undefined)
+        const principal = userOf(caller);
+        if (principal === undefined)
           throw new CarillonError("FORBIDDEN", "tickets carry a user's rights: ask with a user's token");
         await deps.quotas?.ticket(caller);
-        const { ticket, expiresMs } = await deps.tickets.issue(caller.principal);
+        const { ticket, expiresMs } = await deps.tickets.issue(principal);
         return reply
           .code(201)
           .header("cache-control", "no-store")
@@ -36,4 +39,9 @@ export function ticketRoutes(deps: Pick<HttpDeps, "tickets" | "auth" | "quotas">
       },
     );
   };
+}
+
+/** Under `AUTH=off` whoever says who they are, and whoever doesn't is anonymous. */
+function userOf({ kind, name, principal }: Caller): Principal | undefined {
+  return kind === "open" ? openPrincipal(name === "anonymous" ? undefined : name) : principal;
 }

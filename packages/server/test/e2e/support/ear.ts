@@ -10,6 +10,8 @@ export interface Heard {
   // biome-ignore lint/suspicious/noExplicitAny: a test says what it expects
   readonly argument: any;
   readonly id: string;
+  /** `performance.now()` when it arrived. */
+  readonly at: number;
 }
 
 export interface EarOptions {
@@ -44,7 +46,7 @@ export class Ear {
       const socket = index === 0 ? first.socket : first.socket.io.socket(namespace, { auth });
       this.#sockets.set(namespace, socket);
       socket.onAny((event: string, argument, id) => {
-        if (HEARD.has(event)) this.heard.push({ namespace, event, argument, id });
+        if (HEARD.has(event)) this.heard.push({ namespace, event, argument, id, at: performance.now() });
         else if (event !== "ready") return;
         else if (this.#ready.has(namespace)) this.returns.push({ namespace, recovered: argument.recovered });
         else this.#ready.add(namespace);

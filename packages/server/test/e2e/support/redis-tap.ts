@@ -26,7 +26,7 @@ export interface RedisTap {
   holdRequest(text: string): Promise<void>;
   /** The request that contains `text` reaches Redis, which does it; nothing of what it answers reaches the node. Resolves when it has answered. */
   holdAnswer(text: string): Promise<void>;
-  /** Forwards again what lives, what was held back first. */
+  /** Forwards again, what was held back first; to Redis also what a node sent that is dead by now. */
   release(): void;
   close(): void;
 }
@@ -59,8 +59,10 @@ export async function startRedisTap(targetPort: number): Promise<RedisTap> {
       trap?.sprung();
     });
     const end = () => {
-      pairs.delete(pair);
       near.destroy();
+      // What a dead node sent may still be on its way.
+      if (pair.heldUp.length > 0 && !far.destroyed) return;
+      pairs.delete(pair);
       far.destroy();
     };
     for (const socket of [near, far]) socket.on("close", end).on("error", end);
@@ -86,13 +88,17 @@ export async function startRedisTap(targetPort: number): Promise<RedisTap> {
     release() {
       trap = undefined;
       for (const pair of pairs) {
-        for (const data of pair.heldUp.splice(0)) pair.far.write(data);
-        for (const data of pair.heldDown.splice(0)) pair.near.write(data);
         pair.holdsUp = pair.holdsDown = false;
+        for (const data of pair.heldUp.splice(0)) pair.far.write(data);
+        for (const data of pair.heldDown.splice(0)) if (!pair.near.destroyed) pair.near.write(data);
+        if (pair.near.destroyed) pair.far.end();
       }
     },
     close() {
-      for (const { near } of pairs) near.destroy();
+      for (const { near, far } of pairs) {
+        near.destroy();
+        far.destroy();
+      }
       server.close();
     },
   };

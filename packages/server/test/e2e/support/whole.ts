@@ -49,52 +49,63 @@ export function isGapOf({ namespace, channel }: Stream, heard: Heard): boolean {
 export interface WholeOptions {
   /** Where in what was heard to begin. */
   readonly from?: number;
-  /** The numbers that were written for certain; default: all. Of the others nobody knows, and they may be missing. */
-  readonly written?: ReadonlySet<number>;
   /** What was under way when the log was lost may be published again, behind the gap that tells of the loss. */
   readonly mayRepeatAfterGap?: boolean;
 }
 
 /**
- * Each of the numbers 0 to `count - 1` was heard once and in order; or, where some are missing, a gap was told before the next one.
+ * Each of the written numbers was heard once and in order; or, where one is missing, a gap was told after it was written and before
+ * a later one was heard. `written` has, by `performance.now()`, when the writing of each began that was published for certain; of
+ * others nobody knows, and they may be missing.
  */
-export function expectWholeOrTold(ear: Ear, stream: Stream, count: number, options: WholeOptions = {}): Verdict {
-  const { from = 0, written, mayRepeatAfterGap = false } = options;
-  const lost = (first: number, end: number) =>
-    Array.from({ length: Math.max(end - first, 0) }, (_, index) => first + index).filter(
-      (n) => written?.has(n) ?? true,
-    );
-  const expectTold = (missed: readonly number[], at: number) => {
-    const around = ear.heard.slice(Math.max(at - 12, from), at + 3).map((heard) => JSON.stringify(heard).slice(0, 160));
-    const what = `${ear.name} missed ${missed[0]} to ${missed.at(-1)} of ${stream.channel} and was told of no gap:\n${around.join("\n")}\n`;
-    if (missed.length > 0) expect(told, what).toBe(true);
-    missing += missed.length;
-  };
+export function expectWholeOrTold(
+  ear: Ear,
+  stream: Stream,
+  written: ReadonlyMap<number, number>,
+  { from = 0, mayRepeatAfterGap = false }: WholeOptions = {},
+): Verdict {
+  const numbers = [...written.keys()].sort((a, b) => a - b);
   let next = 0;
-  let told = false;
+  let toldAt = Number.NEGATIVE_INFINITY;
   let gaps = 0;
   let missing = 0;
+
+  const expectTold = (end: number, index: number) => {
+    for (const n of numbers.slice(lowerBound(numbers, next), lowerBound(numbers, end))) {
+      missing++;
+      if (toldAt > written.get(n)!) continue;
+      const around = ear.heard
+        .slice(Math.max(index - 12, from), index + 3)
+        .map((one) => JSON.stringify(one).slice(0, 160));
+      expect.fail(`${ear.name} missed ${n} of ${stream.channel} and was told of no gap:\n${around.join("\n")}`);
+    }
+  };
   for (const [index, heard] of ear.heard.entries()) {
     if (index < from) continue;
     if (isGapOf(stream, heard)) {
-      told = true;
+      toldAt = heard.at;
       gaps++;
     }
     const n = heard.namespace === stream.namespace ? stream.numberOf(heard) : undefined;
-    if (n === undefined || (told && mayRepeatAfterGap && n < next)) continue;
+    if (n === undefined || (gaps > 0 && mayRepeatAfterGap && n < next)) continue;
     expect(n, `${ear.name}: ${n} of ${stream.channel} came again, or after ${next - 1}`).toBeGreaterThanOrEqual(next);
-    expectTold(lost(next, n), index);
+    expectTold(n, index);
     next = n + 1;
-    told = false;
   }
-  expectTold(lost(next, count), ear.heard.length);
+  expectTold(Number.POSITIVE_INFINITY, ear.heard.length);
   return { missing, gaps };
 }
 
+/** The index of the first that is not below `value`. */
+function lowerBound(sorted: readonly number[], value: number): number {
+  const index = sorted.findIndex((one) => one >= value);
+  return index === -1 ? sorted.length : index;
+}
+
 /** Whether the last of the stream, or a gap behind the last that was heard, has arrived. */
-export function isThrough(ear: Ear, stream: Stream, count: number, from = 0): boolean {
-  const last = ear.heard.slice(from).findLast((heard) => {
+export function isThrough(ear: Ear, stream: Stream, last: number): boolean {
+  const latest = ear.heard.findLast((heard) => {
     return isGapOf(stream, heard) || (heard.namespace === stream.namespace && stream.numberOf(heard) !== undefined);
   });
-  return last !== undefined && (isGapOf(stream, last) || stream.numberOf(last) === count - 1);
+  return latest !== undefined && (isGapOf(stream, latest) || stream.numberOf(latest) === last);
 }

@@ -3,6 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 export interface Writer {
   /** How many were begun. */
   readonly count: number;
+  /** When each was begun, by `performance.now()`. */
+  readonly written: ReadonlyMap<number, number>;
   /** Resolves when `n` were begun; rejects when the writing failed. */
   reached(n: number): Promise<void>;
   /** Ends it once `atLeast` were begun. Resolves, with the number of all, when the last one is done. */
@@ -11,10 +13,11 @@ export interface Writer {
 
 const MAX_UNDER_WAY = 200;
 
-/** Calls `write(0)`, `write(1)`, … at a steady rate, without waiting for each, until it is ended. */
+/** Calls `write(0)`, `write(1)`, … at a steady rate, without waiting for each, until it is ended. A write that fails ends it. */
 export function startWriter(perS: number, write: (n: number) => Promise<unknown>): Writer {
   let count = 0;
   let least = Number.POSITIVE_INFINITY;
+  const written = new Map<number, number>();
   const underWay = new Set<Promise<unknown>>();
   const marks: { n: number; resolve: () => void }[] = [];
 
@@ -23,6 +26,7 @@ export function startWriter(perS: number, write: (n: number) => Promise<unknown>
     while (count < least) {
       const due = Math.min(((performance.now() - startedMs) / 1000) * perS, least);
       while (count < due) {
+        written.set(count, performance.now());
         const writing = write(count).finally(() => underWay.delete(writing));
         underWay.add(writing);
         count++;
@@ -41,6 +45,7 @@ export function startWriter(perS: number, write: (n: number) => Promise<unknown>
     get count() {
       return count;
     },
+    written,
     reached: (n) =>
       Promise.race([
         done.then(() => {}),
