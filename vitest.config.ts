@@ -22,7 +22,7 @@ function project(name: string, test: TestProjectInlineConfiguration["test"]): Te
   return {
     test: {
       name,
-      include: [`packages/*/test/**/*${own ? "" : `.${name}`}.test.ts`],
+      include: ["packages/*", "loadtest"].map((folder) => `${folder}/test/**/*${own ? "" : `.${name}`}.test.ts`),
       pool: "forks",
       hookTimeout: 2 * minute,
       // Files that start servers would starve each other; vitest wants projects with other worker counts in groups of their own.

@@ -1,6 +1,6 @@
 import { startRedis } from "@carillon/testkit";
-import { Crowd } from "./crowd.ts";
 import type { Bench } from "./bench.ts";
+import { Crowd } from "./crowd.ts";
 import { product, publish, type StartSubject, stock } from "./subjects.ts";
 import { median, spread, type Table } from "./table.ts";
 import { cpuMicros } from "./usage.ts";

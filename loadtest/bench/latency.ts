@@ -1,8 +1,8 @@
 import { migrate } from "@carillon/postgres";
 import { connect, NodeServer, queryAt, startPostgres, startRedis } from "@carillon/testkit";
+import pg from "pg";
 import type { Bench } from "./bench.ts";
 import { quantile } from "./table.ts";
-import pg from "pg";
 
 const PER_SECOND = 100;
 
@@ -49,6 +49,12 @@ export const latency: Bench = {
       await Promise.all([postgres.stop(), redis.stop()]);
     }
     const row = [0.5, 0.9, 0.99, 1].map((q) => `${quantile(milliseconds, q).toFixed(1)} ms`);
-    return [{ title: `latency: insert sent to client, ${milliseconds.length} commits`, columns: ["", "p50", "p90", "p99", "max"], rows: [["insert to client", ...row]] }];
+    return [
+      {
+        title: `latency: insert sent to client, ${milliseconds.length} commits`,
+        columns: ["", "p50", "p90", "p99", "max"],
+        rows: [["insert to client", ...row]],
+      },
+    ];
   },
 };

@@ -18,7 +18,20 @@ export async function pgbench({ url, sql, writers, seconds }: PgbenchRun): Promi
   const script = join(tempDir("pgbench"), "script.sql");
   writeFileSync(script, `${sql}\n`);
   const threads = Math.min(writers, 2);
-  const args = ["-n", "-M", "prepared", "-c", String(writers), "-j", String(threads), "-T", String(seconds), "-f", script, url];
+  const args = [
+    "-n",
+    "-M",
+    "prepared",
+    "-c",
+    String(writers),
+    "-j",
+    String(threads),
+    "-T",
+    String(seconds),
+    "-f",
+    script,
+    url,
+  ];
   const { stdout } = await promisify(execFile)(program(), args, { maxBuffer: 16 * 2 ** 20 });
   const match = /tps = ([\d.]+)/.exec(stdout);
   if (match === null) throw new Error(`pgbench did not say how fast it was: ${stdout}`);
@@ -28,7 +41,9 @@ export async function pgbench({ url, sql, writers, seconds }: PgbenchRun): Promi
 function program(): string {
   const onPath = (process.env.PATH ?? "").split(":").map((folder) => join(folder, "pgbench"));
   const versions = existsSync(DEBIAN) ? readdirSync(DEBIAN).sort((a, b) => Number(b) - Number(a)) : [];
-  const found = [...versions.map((version) => join(DEBIAN, version, "bin", "pgbench")), ...onPath].find((path) => existsSync(path));
+  const found = [...versions.map((version) => join(DEBIAN, version, "bin", "pgbench")), ...onPath].find((path) =>
+    existsSync(path),
+  );
   if (found === undefined) throw new Error("pgbench is needed: install it with `apt-get install postgresql-contrib`");
   return found;
 }

@@ -28,6 +28,8 @@ export interface RelayOptions {
   readonly logger: Logger;
   readonly maxKept?: number;
   readonly maxKeptBytes?: number;
+  /** The log's epoch, as far as this node knows. */
+  readonly epoch?: () => number | undefined;
   /** For tests of clocks that differ. */
   readonly now?: () => number;
 }
@@ -36,6 +38,8 @@ interface Kept {
   readonly channel: string;
   readonly text: string;
   readonly position: FencePosition;
+  /** Of the log when it was heard. */
+  readonly epoch: number | undefined;
 }
 
 interface KeptGap {
@@ -76,6 +80,7 @@ export class Relay implements FeedListener {
   /** The holder's own state: whether it must tell what it had not heard, at its first mark. */
   #takingOver = false;
   #tookOverAt = 0;
+  #mustCheckEpoch = false;
   #holding = false;
   #appending = false;
   #appended: Promise<void> = Promise.resolve();
@@ -99,11 +104,12 @@ export class Relay implements FeedListener {
     if (this.#options.lease.held) this.#leaseChanged(true);
   }
 
-  /** Lets what is being appended finish. */
+  /** Lets what is being appended finish, and reports it, so that whoever takes over knows that nothing is missing. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#beat);
     await this.#appended;
+    if (this.#mayAppend) await this.#sendMark(true);
   }
 
   /** Whether this node hears the feed and its marks. */
@@ -128,7 +134,7 @@ export class Relay implements FeedListener {
     }
     const index = (this.#index.get(channel) ?? 0) + 1;
     this.#index.set(channel, index);
-    this.#kept.push({ channel, text, position: [this.#mark, index] });
+    this.#kept.push({ channel, text, position: [this.#mark, index], epoch: this.#options.epoch?.() });
     this.#keptBytes += sizeOf(this.#kept.at(-1)!);
     this.#bound();
     this.#drain();
@@ -228,9 +234,9 @@ export class Relay implements FeedListener {
     void this.#sendMark();
   }
 
-  async #sendMark(): Promise<void> {
+  async #sendMark(last = false): Promise<void> {
     const { feed, lease, logger } = this.#options;
-    if (this.#stopped) return;
+    if (this.#stopped && !last) return;
     const oldest = this.#kept[0];
     const own = lease.held && !this.#takingOver;
     const done = !own ? this.#done : oldest === undefined ? this.#mark : oldest.position[0];
@@ -253,6 +259,7 @@ export class Relay implements FeedListener {
   #tookOver(covered: boolean): void {
     this.#takingOver = false;
     this.#tookOverAt = this.#mark;
+    this.#mustCheckEpoch = true;
     const { feed, meter, logger } = this.#options;
     const channels = [...this.#channelSince.keys()];
     const missed = covered ? channels.filter((channel) => this.#channelSince.get(channel)! > this.#done) : undefined;
@@ -346,8 +353,9 @@ export class Relay implements FeedListener {
     const { publisher, ingress, logger, meter, feed } = this.#options;
     let retryMs = RETRY_MIN_MS;
     while (this.#kept.length > 0 && this.#mayAppend && !(this.#stopped && retryMs > RETRY_MIN_MS)) {
-      const page = this.#kept.slice(0, PAGE);
       try {
+        await this.#dropOtherEpochs();
+        const page = this.#kept.slice(0, PAGE);
         const requests = await this.#requests(page);
         const results = requests.length > 0 ? await publisher.append(requests, ingress) : [];
         retryMs = RETRY_MIN_MS;
@@ -363,6 +371,27 @@ export class Relay implements FeedListener {
     // In the same step as the last look at what is kept: what comes next must find nobody appending.
     this.#appending = false;
     meter.set("feedKept", this.#kept.length, { feed: feed.name });
+  }
+
+  /**
+   * A log that lost its entries lost its fences too: what an earlier holder may have published would be published again. All that
+   * was heard before is told as a gap instead. What was published since is behind a fence again.
+   */
+  async #dropOtherEpochs(): Promise<void> {
+    if (!this.#mustCheckEpoch) return;
+    const { epoch } = await this.#options.log.head();
+    this.#mustCheckEpoch = false;
+    const stale = new Set(
+      this.#kept.filter((kept) => !("gap" in kept) && kept.epoch !== undefined && kept.epoch !== epoch),
+    );
+    if (stale.size === 0) return;
+    this.#options.meter.count("feedDropped", stale.size, { feed: this.#options.feed.name, reason: "log_began_anew" });
+    for (const kept of stale) this.#keptBytes -= sizeOf(kept);
+    this.#kept = this.#kept.filter((kept) => !stale.has(kept));
+    const gap = this.#gapOn(undefined, { position: [this.#done, 0], carried: [] });
+    if (gap === undefined) return;
+    this.#kept.unshift(gap);
+    this.#keptBytes += sizeOf(gap);
   }
 
   #appendedPage(page: readonly (Kept | KeptGap)[]): void {

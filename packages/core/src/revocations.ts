@@ -127,7 +127,8 @@ export class RevocationList {
         if (revocation.beforeMs < oldestMs) this.#inForce.delete(key);
         else if (!stored.has(key) && returned++ < MAX_RETURNED) await store.revoke(revocation);
       }
-      if (returned > 0) logger.warn({ revocations: returned }, "the store had lost revocations and was given them back");
+      if (returned > 0)
+        logger.warn({ revocations: returned }, "the store had lost revocations and was given them back");
     } catch (error) {
       logger.debug({ err: error }, "reading revocations failed, trying again");
     }

@@ -37,6 +37,8 @@ export class World {
   appends: "well" | "refused" | "unanswered" = "well";
   maxKept = 50_000;
   maxSkewMs = 0;
+  /** The log's epoch as the nodes know it; `undefined`: they don't say. */
+  epoch: number | undefined;
   #holder: SimulatedNode | undefined;
   #vacantSinceMs = 0;
 
@@ -153,6 +155,7 @@ export class SimulatedNode {
       meter: this.meter,
       logger: noLogger,
       maxKept: world.maxKept,
+      epoch: () => world.epoch,
       now: () => Date.now() + Math.round(skewMs),
     });
   }

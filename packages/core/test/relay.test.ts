@@ -238,6 +238,40 @@ describe("takeover", () => {
     expect(await made.story()).toBe("z0 gap(a,b,p) gap(a,b,p) a3 a4");
   });
 
+  test("what was heard before the log began anew is told as a gap, since it may have been published", async () => {
+    const made = await settled(2);
+    const { epoch } = await made.log.head();
+    made.epoch = epoch - 1;
+    made.appends = "refused";
+    made.send("a", 3);
+    await made.run(200);
+    made.holder!.kill();
+
+    made.epoch = epoch;
+    made.appends = "well";
+    await made.run(5000);
+    made.send("a");
+    await made.run(1000);
+
+    expect(await made.story()).toBe("z0 gap(a,b,p) gap(a,b,p) a4");
+  });
+
+  test("a holder that leaves reports what it has done, so that one which came just before carries on without a gap", async () => {
+    const made = await settled(1);
+    const old = made.holder!;
+    made.addNode();
+    await made.run(1050);
+    made.send("a", 2);
+    await made.run(50);
+
+    await Promise.all([old.relay.stop(), made.run(100)]);
+    old.kill();
+    made.send("a", 2);
+    await made.run(5000);
+
+    expect(await made.story()).toBe("z0 gap(a,b,p) a1 a2 a3 a4");
+  });
+
   test("a gap that its holder could not tell is told by the next one", async () => {
     const made = await settled(1);
     made.holder!.kill();

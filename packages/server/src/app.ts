@@ -2,7 +2,7 @@
 import { createServer, type Server as HttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { History, Interest, Publisher, Relay, Ring, Sequencer } from "@carillon/core";
-import { CHANNEL_NAMESPACES, compilePattern, type Publication, parseId, type Position } from "@carillon/protocol";
+import { CHANNEL_NAMESPACES, compilePattern, type Position, type Publication, parseId } from "@carillon/protocol";
 import type { Logger as PinoLogger } from "pino";
 import { buildAuth } from "./auth/build.ts";
 import { mayRead } from "./auth/reading.ts";
@@ -80,7 +80,16 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   const allowedCustom = compilePattern(settings.pgCustomChannels);
   const isCustom = (channel: string) =>
     !namespaces.has(channel) && !listensAlways.has(channel) && allowedCustom(channel);
-  const postgres = buildPostgres({ settings, backbone, publisher, isCustom, meter, logger, onNonsense });
+  const postgres = buildPostgres({
+    settings,
+    backbone,
+    publisher,
+    epoch: () => sequencer.position?.epoch,
+    isCustom,
+    meter,
+    logger,
+    onNonsense,
+  });
   const interest = new Interest({
     registry: backbone.interest,
     isCustom: (channel) => postgres !== undefined && settings.ingress.has("postgres") && isCustom(channel),
@@ -233,6 +242,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
           ingress: "redis",
           interpret: redisInterpreter(settings, onNonsense),
           affected: () => settings.namespaces,
+          epoch: () => sequencer.position?.epoch,
           meter,
           logger,
         });

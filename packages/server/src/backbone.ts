@@ -13,9 +13,12 @@ import {
   MemoryLog,
   MemoryRevocations,
   MemorySessions,
+  MemoryTickets,
   type Meter,
   type Revocations,
+  type Seats,
   type Sessions,
+  type TicketStore,
 } from "@carillon/core";
 import { CHANNEL_NAMESPACES } from "@carillon/protocol";
 import {
@@ -28,10 +31,14 @@ import {
   RedisLog,
   type RedisProblem,
   RedisRevocations,
+  RedisSeats,
   RedisSessions,
+  RedisTickets,
 } from "@carillon/redis";
 import type { Namespace } from "socket.io";
 import type { Adapter } from "socket.io-adapter";
+import type { Consume } from "./limits/quota.ts";
+import { redisQuota } from "./limits/redis-quota.ts";
 import type { RedisSettings, Settings } from "./settings/load.ts";
 
 export interface Backbone {
@@ -41,6 +48,10 @@ export interface Backbone {
   readonly sessions: Sessions;
   readonly interest: InterestRegistry;
   readonly revocations: Revocations;
+  readonly tickets: TicketStore;
+  /** What all nodes count together; absent where there is one node. */
+  readonly seats: Seats | undefined;
+  readonly quota: ((name: string, points: number) => Consume) | undefined;
   readonly adapter: ((namespace: Namespace) => Adapter) | undefined;
   /** The Redis channels that applications publish to, and who carries them; absent without Redis or that ingress. */
   readonly ingress: { readonly feed: Feed; readonly lease: Lease } | undefined;
@@ -75,6 +86,9 @@ function inMemory(settings: Settings): Backbone {
     sessions: new MemorySessions(),
     interest: new MemoryInterestRegistry(),
     revocations: new MemoryRevocations(settings.auth.revocationRetentionS * 1000),
+    tickets: new MemoryTickets(),
+    seats: undefined,
+    quota: undefined,
     adapter: undefined,
     ingress: undefined,
     start() {},
@@ -102,6 +116,7 @@ function onRedis(redis: RedisSettings, { settings, node, meter, logger }: Backbo
   const bus = new RedisBus(connections, log, { nodeId: node, meter, logger });
   const interest = new RedisInterestRegistry(connections, { logger });
   const revocations = new RedisRevocations(connections, { retentionS: settings.auth.revocationRetentionS, logger });
+  const seats = new RedisSeats(connections, { node });
   const carries = settings.ingress.has("redis") && settings.roles.has("bridge");
   const feed = carries ? new RedisFeed(connections, { ...ingressChannels(settings), meter, logger }) : undefined;
   const lease = carries ? new RedisLease(connections, { name: "redis-ingress", meter, logger }) : undefined;
@@ -112,12 +127,16 @@ function onRedis(redis: RedisSettings, { settings, node, meter, logger }: Backbo
     sessions: new RedisSessions(connections, { ttlS: settings.logRetentionS + 60, meter }),
     interest,
     revocations,
+    tickets: new RedisTickets(connections),
+    seats,
+    quota: (name, points) => redisQuota(connections, name, points),
     adapter: createCarillonAdapter(connections, { meter, logger }),
     ingress: feed !== undefined && lease !== undefined ? { feed, lease } : undefined,
     start() {
       bus.start();
       interest.start();
       revocations.start();
+      seats.start();
       lease?.start();
     },
     probe: () => connections.probe({ namespaces: ioNamespaces(settings), ...ingressChannels(settings) }),
@@ -129,6 +148,7 @@ function onRedis(redis: RedisSettings, { settings, node, meter, logger }: Backbo
       bus.stop();
       interest.stop();
       revocations.stop();
+      seats.stop();
       log.close();
       connections.close();
     },

@@ -16,6 +16,8 @@ export interface PostgresSideOptions {
   readonly settings: Settings;
   readonly backbone: Pick<Backbone, "log" | "interest">;
   readonly publisher: Publish;
+  /** The log's epoch, as far as this node knows. */
+  readonly epoch: () => number | undefined;
   readonly isCustom: (channel: string) => boolean;
   readonly meter: Meter;
   readonly logger: Logger;
@@ -138,7 +140,7 @@ export class PostgresSide {
   }
 
   #makeRelay(bridge: PostgresBridge): Relay {
-    const { settings, publisher, backbone, isCustom, meter, logger, onNonsense } = this.#options;
+    const { settings, publisher, backbone, epoch, isCustom, meter, logger, onNonsense } = this.#options;
     const { interest } = backbone;
     const namespaces = new Set(settings.namespaces);
     let listening: readonly string[] = settings.pgChannels;
@@ -158,6 +160,7 @@ export class PostgresSide {
     return new Relay({
       feed: bridge.feed,
       lease: bridge.lease,
+      epoch,
       publisher,
       log: backbone.log,
       ingress: "postgres",

@@ -14,7 +14,7 @@ import {
   parseId,
 } from "@carillon/protocol";
 import type { Namespace, Server, Socket } from "socket.io";
-import type { Authenticator, Policy } from "../auth/principal.ts";
+import type { Authenticator, Policy, Principal } from "../auth/principal.ts";
 import { targets } from "./audience.ts";
 import { type CatchUp, type StartingPoint, startingPoint } from "./catch-up.ts";
 import { Connection } from "./connection.ts";
@@ -44,6 +44,8 @@ export interface GatewayOptions {
   readonly sessions: SessionKeeper;
   readonly spread: Spread;
   readonly interest: Pick<Interest, "acquire">;
+  /** Counts a transport of a user. Throws `TOO_MANY_CONNECTIONS`. */
+  readonly admit?: (principal: Principal, engine: Socket["conn"]) => Promise<void>;
   readonly sliceSize: number;
   readonly highWaterMarkBytes: number;
   readonly meter: Meter;
@@ -216,6 +218,7 @@ export class Gateway implements SequencerListener {
     try {
       const principal = await authenticator.authenticate({ auth, headers });
       if (!policy.mayEnter(principal, hub.namespace.name)) throw new CarillonError("FORBIDDEN");
+      await this.#options.admit?.(principal, socket.conn);
       const style = hub.styles[auth.ids === "event" ? "event" : "args"];
       socket.data.connection = new Connection({ socket, principal, style, transport });
       renameSocket(socket);

@@ -5,7 +5,7 @@
  * trailing id stays the connection's position.
  */
 import type { History, Log, Meter, Sequencer } from "@carillon/core";
-import { comparePositions, formatId, isGap, type LogEntry, type Position } from "@carillon/protocol";
+import { CarillonError, comparePositions, formatId, isGap, type LogEntry, type Position } from "@carillon/protocol";
 import { hearsOn } from "./audience.ts";
 import type { Connection } from "./connection.ts";
 import { entryFrame, gapFrame } from "./frames.ts";
@@ -45,13 +45,14 @@ export class Replay {
 
   /**
    * Acks, writes what was missed and joins in one synchronous step, so that nothing falls between. `undefined` when the connection
-   * closed first. Throws `BUS_UNAVAILABLE`.
+   * closed first. Throws `BUS_UNAVAILABLE`, and `FORBIDDEN` when a renewed token took the subscription away meanwhile (`isHeld`).
    */
   async run(
     connection: Connection,
     channel: string,
     since: Since | undefined,
     ack: (answer: object) => void,
+    isHeld: () => boolean,
     join: (started: Started) => void,
   ): Promise<Started | undefined> {
     for (;;) {
@@ -61,6 +62,7 @@ export class Replay {
       const missed = since === undefined ? undefined : await this.#collect(connection, channel, since.position);
       if (connection.state === "live") {
         // From here to the end without giving way to anything.
+        if (!isHeld()) throw new CarillonError("FORBIDDEN");
         missed?.finish();
         return this.#begin(connection, channel, since, missed, ack, join);
       }

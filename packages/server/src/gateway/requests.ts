@@ -6,7 +6,8 @@
  */
 import type { Interest, Logger, Meter, Publish } from "@carillon/core";
 import { CarillonError, type Draft, formatId, parseId, REQUEST } from "@carillon/protocol";
-import type { Policy } from "../auth/principal.ts";
+import type { Policy, Principal } from "../auth/principal.ts";
+import type { MessageRate } from "../limits/message-rate.ts";
 import type { Connection } from "./connection.ts";
 import type { Replay } from "./replay.ts";
 import { type Body, bodyOf, channelOf, foregroundOf, payloadOf, roomOf, seenOf, tokenOf } from "./request-bodies.ts";
@@ -42,6 +43,10 @@ export interface RequestsOptions {
     /** A transport with more unsent bytes is ended when its client asks for more: even answers are held for who doesn't read. */
     readonly unsentBytes: number;
   };
+  /** Of messages; absent: as many as they like. */
+  readonly rate?: Pick<MessageRate, "take">;
+  /** Counts a publication of a user. Throws `RATE_LIMITED`. */
+  readonly quota?: (principal: Principal) => Promise<void>;
   readonly meter: Meter;
   readonly logger: Logger;
 }
@@ -99,8 +104,15 @@ export class Requests {
       connection.transport.terminate();
       return;
     }
+    const rate = this.#options.rate?.take(connection);
+    if (rate?.verdict === "abuse") {
+      meter.count("abuseClosed");
+      connection.transport.close();
+      return;
+    }
     const queue = this.#queueOf(connection);
     try {
+      if (rate?.verdict === "refused") throw rate.error;
       if (queue.waiting >= limits.subscriptions + limits.rooms + MAX_OTHERS_WAITING) {
         throw new CarillonError("RATE_LIMITED", "too many requests wait on this connection", { retryAfterS: 1 });
       }
@@ -168,6 +180,8 @@ export class Requests {
         connection.removeRoom(channel, room);
         leaveRoom(connection, channel, room);
       });
+      // A renewed token took it away meanwhile.
+      if (!connection.isIn(channel, room)) throw new CarillonError("FORBIDDEN");
       enterRoom(connection, channel, room);
       return answer;
     };
@@ -209,7 +223,10 @@ export class Requests {
             mark: Number.POSITIVE_INFINITY,
           });
         if (isOpen(connection)) await this.#options.sessions.save(connection);
-        const started = await replay.run(connection, channel, since, ack, ({ recovered }) => {
+        // A renewed token took it away meanwhile. Until the next look all is synchronous or asks for the same again.
+        const isHeld = () => connection.channels.get(channel) === subscription;
+        if (isOpen(connection) && !isHeld()) throw new CarillonError("FORBIDDEN");
+        const started = await replay.run(connection, channel, since, ack, isHeld, ({ recovered }) => {
           subscription.recovered = recovered;
           subscription.active = true;
           void connection.socket.join(channelRoom(channel));
@@ -256,6 +273,7 @@ export class Requests {
     const draft: Draft = { channel, payload: payloadOf(body), ...(user !== undefined && { from: user }) };
     return async () => {
       if (!policy.mayPublish(connection.principal, channel)) throw new CarillonError("FORBIDDEN");
+      await this.#options.quota?.(connection.principal);
       return { id: await publisher.publish(draft, { ingress: "clients" }) };
     };
   }

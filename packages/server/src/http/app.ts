@@ -17,6 +17,7 @@ import { connectionRoutes } from "./routes/connections.ts";
 import { historyRoutes } from "./routes/history.ts";
 import { metricsRoute, opsRoutes } from "./routes/ops.ts";
 import { publishRoutes } from "./routes/publish.ts";
+import { ticketRoutes } from "./routes/tickets.ts";
 import { validatorCompiler } from "./validation.ts";
 
 /** Time for a whole request to arrive: a client that sends a byte a minute holds a socket no longer than this. */
@@ -55,6 +56,7 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
     void scope.register(batchRoutes(deps, (error, request) => failures.refused(error, request)));
     void scope.register(historyRoutes(deps));
     void scope.register(connectionRoutes(deps));
+    void scope.register(ticketRoutes(deps));
     void scope.register(opsRoutes(deps));
     serveApiDescription(scope, deps.auth);
     void scope.register(demoRoutes(deps));
@@ -66,12 +68,13 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
 export function buildMetricsHttp(
   deps: Pick<HttpDeps, "logger" | "meter" | "health"> & Required<Pick<HttpDeps, "metrics">>,
 ): FastifyInstance {
-  const { app } = bareApp({ ...deps, settings: { trustProxy: false } });
+  const limits = { headerBytes: 16_384, headersTimeoutMs: 10_000 };
+  const { app } = bareApp({ ...deps, settings: { trustProxy: false, limits } });
   metricsRoute(app.withTypeProvider(), deps.metrics, []);
   return app;
 }
 
-type BareDeps = Pick<HttpDeps, "logger" | "meter"> & { readonly settings: Pick<HttpDeps["settings"], "trustProxy"> };
+type BareDeps = Pick<HttpDeps, "logger" | "meter"> & { readonly settings: Pick<HttpDeps["settings"], "trustProxy" | "limits"> };
 
 function bareApp(deps: BareDeps): { app: FastifyInstance; failures: Failures } {
   const methods = new RouteMethods();
@@ -84,6 +87,7 @@ function bareApp(deps: BareDeps): { app: FastifyInstance; failures: Failures } {
     trustProxy: trusted(deps.settings.trustProxy),
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
+    http: httpLimits(deps.settings.limits),
     // Its answer is not a problem document; the hook below gives ours.
     return503OnClosing: false,
     // Names that are too long are told so by the validators; Fastify would say 404.
@@ -117,6 +121,22 @@ function bareApp(deps: BareDeps): { app: FastifyInstance; failures: Failures } {
     );
   });
   return { app, failures };
+}
+
+/** For every server of this node that the outside reaches. */
+export function httpLimits({ headerBytes, headersTimeoutMs }: HttpDeps["settings"]["limits"]): HttpLimits {
+  return {
+    maxHeaderSize: headerBytes,
+    headersTimeout: headersTimeoutMs,
+    // How late the node notices; its default is half a minute.
+    connectionsCheckingInterval: Math.min(headersTimeoutMs, 2000),
+  };
+}
+
+interface HttpLimits {
+  readonly maxHeaderSize: number;
+  readonly headersTimeout: number;
+  readonly connectionsCheckingInterval: number;
 }
 
 /** Fastify trusts no peer for a number alone, since one that reaches the port directly can forge the hops; the setting says so. */

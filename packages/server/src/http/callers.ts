@@ -24,6 +24,11 @@ export function operatorsOnly(auth: Authenticator): (request: FastifyRequest) =>
   };
 }
 
+/** After `authenticated`: for calls of servers. A user's publications carry their name, which only the single call gives them. */
+export async function keysOnly({ caller }: FastifyRequest): Promise<void> {
+  if (caller.kind === "user") throw new CarillonError("FORBIDDEN", "this call is for servers, with an API key");
+}
+
 export function demand(caller: Caller, action: Action, channel?: string): void {
   if (caller.may(action, channel)) return;
   throw new CarillonError(

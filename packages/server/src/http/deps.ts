@@ -4,6 +4,8 @@ import type { Meter, Publish } from "@carillon/core";
 import type { ChannelName, Publication, PublicationId } from "@carillon/protocol";
 import type { FastifyBaseLogger } from "fastify";
 import type { Principal } from "../auth/principal.ts";
+import type { Tickets } from "../auth/tickets.ts";
+import type { PublishQuotas } from "../limits/publish-quotas.ts";
 import type { NodeState, Readiness } from "../ops/health.ts";
 import type { Exposition } from "../ops/metrics.ts";
 import type { Settings } from "../settings/load.ts";
@@ -65,7 +67,7 @@ export interface HttpDeps {
   readonly settings: Pick<
     Settings,
     "namespaces" | "ingress" | "maxPayloadBytes" | "corsOrigins" | "trustProxy" | "wsPort"
-  >;
+  > & { readonly limits: Pick<Settings["limits"], "headerBytes" | "headersTimeoutMs"> };
   readonly logger: FastifyBaseLogger;
   readonly meter: Pick<Meter, "count">;
   readonly publisher: Publish;
@@ -73,6 +75,9 @@ export interface HttpDeps {
   readonly auth: Authenticator;
   /** Closes a user's connections, or one session's, on every node, and refuses their tokens from now on. */
   readonly revoke: (whom: { readonly user: string; readonly sid?: string; readonly reason?: string }) => Promise<void>;
+  readonly tickets: Pick<Tickets, "issue">;
+  /** How much each caller may publish; absent: as much as they like. */
+  readonly quotas?: Pick<PublishQuotas, "publish" | "ticket">;
   readonly health: { readonly state: NodeState; readiness(): Promise<Readiness> };
   /** Absent where `METRICS_PORT` moves them away. */
   readonly metrics?: Exposition;

@@ -58,7 +58,7 @@ export function toCarillonError(error: unknown): CarillonError {
     case "FST_ERR_BAD_URL":
       return new CarillonError("BAD_REQUEST", "the URL's percent-encoding is wrong");
     case "HPE_HEADER_OVERFLOW":
-      return new CarillonError("HEADERS_TOO_LARGE", "the request line and headers have at most 16 KiB");
+      return new CarillonError("HEADERS_TOO_LARGE", "the request line and headers are too long");
     case "ERR_HTTP_REQUEST_TIMEOUT":
       return new CarillonError("REQUEST_TIMEOUT");
     default:

@@ -47,7 +47,7 @@ export class UserConnections {
   async admit(user: string, transport: Closes): Promise<void> {
     const { max, seats, meter } = this.#options;
     const own = this.#held.get(user) ?? new Map<Closes, string>();
-    if (own.has(transport)) return;
+    if (own.has(transport) || transport.readyState === "closed") return;
     if (own.size >= max) throw tooMany();
     const seat = randomBytes(9).toString("base64url");
     // Before anything is waited for: many that come at once must see each other.

@@ -3,7 +3,7 @@ import { CarillonError, type Draft, publicationBody, publicationsBody } from "@c
 import type { FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { bodyLimits, requireBody } from "../body.ts";
-import { authenticated, demand } from "../callers.ts";
+import { authenticated, demand, keysOnly } from "../callers.ts";
 import type { HttpDeps } from "../deps.ts";
 import { type DraftRules, publicationDraft } from "../drafts.ts";
 import { IDEMPOTENCY_TTL_S, type Token, tokenOf } from "../idempotency.ts";
@@ -11,7 +11,7 @@ import { batchAccepted, idempotencyHeaders, PUBLISH_PROBLEMS, problems } from ".
 import { validationError } from "../validation.ts";
 import { draftRules, restIngress } from "./publish.ts";
 
-type Deps = Pick<HttpDeps, "publisher" | "auth" | "settings">;
+type Deps = Pick<HttpDeps, "publisher" | "auth" | "settings" | "quotas">;
 type Refused = (error: CarillonError, request: FastifyRequest) => void;
 
 /** `POST /api/publications`: up to 1,000 in one call, in order, each with its own verdict. */
@@ -22,7 +22,7 @@ export function batchRoutes(deps: Deps, refused: Refused): FastifyPluginAsyncZod
     app.post(
       "/api/publications",
       {
-        onRequest: [restIngress(deps.settings), authenticated(deps.auth)],
+        onRequest: [restIngress(deps.settings), authenticated(deps.auth), keysOnly],
         preValidation: requireBody,
         bodyLimit: bodyLimits(deps.settings.maxPayloadBytes).batch,
         config: { publishes: true },
@@ -40,6 +40,7 @@ export function batchRoutes(deps: Deps, refused: Refused): FastifyPluginAsyncZod
         const token = tokenOf(request, request.body);
         const verdicts = request.body.publications.map((item) => verdict(item, request, rules));
         const drafts = verdicts.filter((item): item is Draft => !(item instanceof CarillonError));
+        if (drafts.length > 0) await deps.quotas?.publish(request.caller, drafts.length);
         const ids = await appendAll(deps.publisher, drafts, token);
         let next = 0;
         const results = verdicts.map((item) => {

@@ -15,7 +15,7 @@ import {
   problems,
 } from "../schemas.ts";
 
-type Deps = Pick<HttpDeps, "publisher" | "auth" | "settings">;
+type Deps = Pick<HttpDeps, "publisher" | "auth" | "settings" | "quotas">;
 
 /** `POST /api/notifications/:channel` and `POST /api/refresh/:namespace`: one publication a call. */
 export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
@@ -47,6 +47,7 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
         const message = messageDraft(request.params.channel, request.body, rules);
         const draft = from === undefined ? message : { ...message, from };
         demand(request.caller, "publish", draft.channel);
+        await deps.quotas?.publish(request.caller);
         const token = tokenOf(request, [draft.channel, request.body]);
         const id = await publisher.publish(
           draft,
@@ -85,6 +86,7 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
       async (request, reply) => {
         const draft = refreshDraft(request.params.namespace, request.body, rules);
         demand(request.caller, "refresh", draft.channel);
+        await deps.quotas?.publish(request.caller);
         const token = tokenOf(request, [draft.channel, request.body]);
         const id = await publisher.publish(
           draft,
