@@ -1,5 +1,5 @@
 /** All the wiring of a node, and nothing else: parts are made, handed to each other, started and stopped here. */
-import { createServer, type Server as HttpServer } from "node:http";
+import { createServer, type Server as HttpServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { History, Interest, Publisher, Relay, Ring, Sequencer } from "@carillon/core";
 import { CHANNEL_NAMESPACES, compilePattern, type Position, type Publication, parseId } from "@carillon/protocol";
@@ -20,8 +20,14 @@ import { noHooks, Requests } from "./gateway/requests.ts";
 import { SessionKeeper } from "./gateway/session-keeper.ts";
 import { sessionIds } from "./gateway/sid.ts";
 import { Spread } from "./gateway/spread.ts";
-import { buildHttp, buildMetricsHttp } from "./http/app.ts";
+import { buildHttp, buildMetricsHttp, httpLimits } from "./http/app.ts";
+import { isOriginAllowed } from "./http/origins.ts";
 import { redisInterpreter } from "./ingress.ts";
+import { Addresses } from "./limits/addresses.ts";
+import { MessageRate } from "./limits/message-rate.ts";
+import { PublishQuotas } from "./limits/publish-quotas.ts";
+import { Quota, WINDOW_S } from "./limits/quota.ts";
+import { UserConnections } from "./limits/users.ts";
 import { Health } from "./ops/health.ts";
 import { LimitedLog } from "./ops/limited-log.ts";
 import { createMeter } from "./ops/metrics.ts";
@@ -47,6 +53,9 @@ const STOP_RESERVE_MS = 250;
 const SETTLE_TIMEOUT_MS = 5000;
 const LISTENING_TIMEOUT_MS = 3000;
 const REACH_TIMEOUT_MS = 2000;
+/** A client asks for everything that it wants in one breath when it connects. */
+const MESSAGES_BURST_S = 5;
+const TICKETS_PER_USER_PER_S = 5;
 
 /** Resolves once the node listens. Redis or Postgres may still be away: readiness says so. Rejects on what no waiting helps. */
 export async function startApp(settings: Settings, node: string, logger: PinoLogger): Promise<App> {
@@ -73,7 +82,10 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     limited.warn(`nonsense ${ingress} ${channel}`, { ingress, channel }, "a message was not understood and dropped");
   };
 
-  const auth = buildAuth({ settings, revocations: backbone.revocations, meter, logger });
+  // Known once it listens; by then somebody may ask.
+  const pagePort = () => (settings.wsPort === undefined ? undefined : portOf(http.server));
+  const { revocations, tickets, seats, quota: shared } = backbone;
+  const auth = buildAuth({ settings, revocations, tickets, pagePort, meter, logger });
   const { policy } = auth;
 
   const listensAlways = new Set(settings.pgChannels);
@@ -105,7 +117,18 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     connectTimeoutMs: settings.connectTimeoutMs,
     maxMessageBytes: settings.maxPayloadBytes + MESSAGE_OVERHEAD_BYTES,
     corsOrigins: settings.corsOrigins,
+    pagePort,
   });
+  const { limits } = settings;
+  const quota = (name: string, perSecond: number) =>
+    new Quota({ perSecond, shared: shared?.(name, perSecond * WINDOW_S), meter });
+  const quotas = new PublishQuotas({
+    key: quota("publish", limits.publishesPerKeyPerS),
+    user: quota("publish", limits.publishesPerUserPerS),
+    ticket: quota("ticket", TICKETS_PER_USER_PER_S),
+  });
+  const users = new UserConnections({ max: limits.connectionsPerUser, seats, meter, logger });
+  const addresses = new Addresses({ max: limits.connectionsPerAddress, trustProxy: settings.trustProxy });
   const settled = (connection: Connection) => gateway.settled(connection);
   const spreadMs = (connection: Connection, channel?: string) => gateway.spreadMs(connection, channel);
   const { logMaxEntries, highWaterBytes } = settings;
@@ -157,6 +180,8 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       replay,
       publisher,
       publishing: settings.ingress.has("clients"),
+      rate: new MessageRate({ perSecond: limits.messagesPerS, burst: MESSAGES_BURST_S * limits.messagesPerS }),
+      quota: ({ kind, user }) => quotas.publish({ kind, name: user ?? "" }),
       hooks: { ...noHooks, refreshAuth: (connection, token) => credentials.renew(connection, token) },
       limits: {
         subscriptions: settings.maxSubscriptionsPerConnection,
@@ -169,6 +194,9 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     sessions,
     spread,
     interest,
+    admit: async ({ kind, user }, engine) => {
+      if (kind === "user" && user !== undefined) await users.admit(user, engine);
+    },
     sliceSize: 500,
     highWaterMarkBytes: highWaterBytes,
     meter,
@@ -187,7 +215,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     closed: () =>
       health.state === "draining"
         ? "DRAINING"
-        : health.state === "starting" || sequencer.position === undefined
+        : health.state === "starting" || sequencer.position === undefined || !auth.revocations.loaded
           ? "NOT_READY"
           : undefined,
     open: () => gateway.openTransports,
@@ -213,6 +241,8 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     },
     auth: auth.callers,
     revoke: (whom) => auth.revocations.revoke({ ...whom, beforeMs: Date.now() }),
+    tickets: auth.tickets,
+    quotas,
     health,
     ...(settings.metricsPort === undefined && { metrics: meter }),
     ...(settings.auth.mode === "off" && {
@@ -222,9 +252,26 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   const metricsHttp =
     settings.metricsPort === undefined ? undefined : buildMetricsHttp({ logger, meter, health, metrics: meter });
   const wsServer =
-    settings.wsPort === undefined ? undefined : createServer((_request, response) => response.writeHead(404).end());
+    settings.wsPort === undefined
+      ? undefined
+      : createServer(httpLimits(limits), (_request, response) => response.writeHead(404).end());
   const serves = settings.roles.has("gateway");
-  if (serves) attachWithGate(io, wsServer ?? http.server, () => admission.refuse(), sessionIds(settings.stickyRoute));
+  if (serves) {
+    const gate = {
+      allows: ({ headers: { origin, host } }: IncomingMessage) =>
+        isOriginAllowed(origin, host, settings.corsOrigins, pagePort()),
+      refuse: (request: IncomingMessage) => {
+        const refusal = addresses.refuse(request);
+        if (refusal === undefined) return admission.refuse();
+        meter.count("handshakes", 1, { outcome: "TOO_MANY_OF_ADDRESS" });
+        return refusal;
+      },
+    };
+    attachWithGate(io, wsServer ?? http.server, gate, sessionIds(settings.stickyRoute));
+    io.engine.on("connection", (engine: { request: IncomingMessage; once(event: "close", end: () => void): void }) =>
+      engine.once("close", addresses.hold(engine.request)),
+    );
+  }
 
   health.add("bus", "down", () => {
     if (sequencer.position === undefined) return { status: "down", reason: "the bus has not been reached yet" };
@@ -250,6 +297,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   bus.listen(sequencer);
   auth.revocations.start();
   credentials.start();
+  users.start();
   backbone.start();
   relay?.start();
   const stopSampling = sampleGauges({ meter, sequencer, ring, gateway });
@@ -298,6 +346,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     stopSampling();
     auth.revocations.stop();
     credentials.stop();
+    users.stop();
     interest.stop();
     sessions.stop();
     spread.stop();

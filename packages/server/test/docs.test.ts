@@ -9,7 +9,9 @@ test.each(["docs/guarantees.md", "docs/cases.md", "ARCHITECTURE.md"])("every tes
   const text = readFileSync(new URL(document, root), "utf8");
   const named = [...text.matchAll(NAMED)].map(([, file = "", name = ""]) => ({ file, name }));
 
-  const missing = named.filter(({ file, name }) => !readFileSync(fileURLToPath(new URL(file, root)), "utf8").includes(name));
+  const missing = named.filter(
+    ({ file, name }) => !readFileSync(fileURLToPath(new URL(file, root)), "utf8").includes(name),
+  );
 
   expect(named.length).toBeGreaterThan(5);
   expect(missing).toEqual([]);

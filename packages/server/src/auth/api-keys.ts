@@ -20,7 +20,10 @@ interface Grant {
 const WITH_PATTERN: readonly string[] = ["publish", "refresh"];
 const ALONE: readonly string[] = ["publish", "refresh", "notify", "operate"];
 /** Of a key without rights of its own. */
-const DEFAULT: readonly Grant[] = (["publish", "refresh", "notify"] as const).map((action) => ({ action, pattern: "*" }));
+const DEFAULT: readonly Grant[] = (["publish", "refresh", "notify"] as const).map((action) => ({
+  action,
+  pattern: "*",
+}));
 
 /**
  * Keys of servers. Only hashes are kept, and all of them are compared whatever matches, so that time tells nothing. Two keys may

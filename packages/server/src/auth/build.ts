@@ -7,13 +7,13 @@ import type { Settings } from "../settings/load.ts";
 import { ApiKeys } from "./api-keys.ts";
 import { CredentialsAuthenticator } from "./authenticator.ts";
 import { Callers } from "./callers.ts";
-import { Tickets } from "./tickets.ts";
 import { KeySet } from "./key-set.ts";
 import { openAuthenticator, openPolicy } from "./open.ts";
 import { Patterns } from "./patterns.ts";
 import { tokenPolicy } from "./policy.ts";
 import type { Authenticator, Policy } from "./principal.ts";
 import { SessionClaims } from "./session-claims.ts";
+import { Tickets } from "./tickets.ts";
 import { Tokens } from "./tokens.ts";
 
 export interface Auth {

@@ -11,7 +11,12 @@ export interface PolicyOptions {
 }
 
 /** What tokens grant. A refresh namespace is closed by its roles on every path: as namespace, as channel, in history. */
-export function tokenPolicy({ namespaces: refresh, namespaceRoles, openChannels, operatorRole }: PolicyOptions): Policy {
+export function tokenPolicy({
+  namespaces: refresh,
+  namespaceRoles,
+  openChannels,
+  operatorRole,
+}: PolicyOptions): Policy {
   const open = openChannels.length === 0 ? () => false : compilePattern(openChannels.join("|"));
 
   const mayHear = ({ roles, grants }: Principal, channel: string): boolean => {

@@ -17,7 +17,7 @@ import {
   type Position,
   parseId,
 } from "@carillon/protocol";
-import type { Connection } from "./connection.ts";
+import type { Connection, StartingPoint } from "./connection.ts";
 import { entryFrame, gapFrame } from "./frames.ts";
 import type { Laggards } from "./laggards.ts";
 import { type Held, Missed } from "./missed.ts";
@@ -39,12 +39,6 @@ export interface CatchUpOptions {
   readonly meter: Meter;
   readonly logger: Logger;
 }
-
-/** Where a connection starts from: nothing, an offset that it sent, or one that can't be used. */
-export type StartingPoint =
-  | { readonly kind: "fresh" }
-  | { readonly kind: "offset"; readonly position: Position }
-  | { readonly kind: "unknown"; readonly cause: "unknown_offset" | "unknown_session" };
 
 /** Called in the same synchronous step in which the connection becomes whole; with whether nothing was missed. */
 type Join = (recovered: boolean) => void;

@@ -28,6 +28,21 @@ export interface Subscription {
   recovered: boolean;
 }
 
+/** What is known of a client before it is let in. */
+export interface Arrival {
+  readonly from: StartingPoint;
+  /** Channels that are to be told a gap whatever the log has: a replay was cut, or the subscription can't be had any more. */
+  readonly cut: readonly string[];
+  /** Whether it says that it was here before. */
+  readonly resumes: boolean;
+}
+
+/** Where a connection starts from: nothing, an offset that it sent, or one that can't be used. */
+export type StartingPoint =
+  | { readonly kind: "fresh" }
+  | { readonly kind: "offset"; readonly position: Position }
+  | { readonly kind: "unknown"; readonly cause: "unknown_offset" | "unknown_session" };
+
 export interface ReplayMark {
   /** The id that trailed its events: with a later one, the client has all of them. */
   readonly at: Position;
@@ -58,6 +73,8 @@ export class Connection {
   readonly replays = new Map<string, ReplayMark>();
   /** The client was told a gap up to here because its session was not known; with an older offset it has not heard of it. */
   floor: Position | undefined;
+  /** Where its client comes from. */
+  arrival: Arrival = { from: { kind: "fresh" }, cut: [], resumes: false };
   state: ConnectionState = "joining";
   /** Resolved once the connection is live or closed; another promise whenever it fell behind. Never rejects. */
   whole: Promise<void> = Promise.resolve();

@@ -25,6 +25,8 @@ const LOOK_EVERY_MS = 1000;
 
 export class Credentials {
   readonly #options: CredentialsOptions;
+  /** Told to close; those of clients that do not read take a moment. */
+  readonly #closing = new WeakSet<Connection>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: CredentialsOptions) {
@@ -60,26 +62,31 @@ export class Credentials {
   }
 
   revoked({ user, sid, beforeMs, reason }: Revocation): void {
-    const { connections, meter, logger } = this.#options;
+    const { connections, logger } = this.#options;
     let closed = 0;
-    for (const { principal, transport } of connections()) {
+    for (const connection of connections()) {
+      const { principal } = connection;
       if (principal.user !== user || principal.issuedMs >= beforeMs || (sid !== undefined && principal.sid !== sid))
         continue;
-      transport.close();
+      this.#close(connection, "revoked");
       closed++;
     }
-    if (closed === 0) return;
-    meter.count("credentialsClosed", closed, { reason: "revoked" });
-    logger.info({ user, sid, reason, connections: closed }, "connections closed: revoked");
+    if (closed > 0) logger.info({ user, sid, reason, connections: closed }, "connections closed: revoked");
   }
 
   #closeExpired(): void {
     const now = Date.now() - LEEWAY_S * 1000;
-    for (const { principal, transport } of this.#options.connections()) {
-      if (principal.expiresMs === undefined || principal.expiresMs > now) continue;
-      transport.close();
-      this.#options.meter.count("credentialsClosed", 1, { reason: "expired" });
+    for (const connection of this.#options.connections()) {
+      const { expiresMs } = connection.principal;
+      if (expiresMs !== undefined && expiresMs <= now) this.#close(connection, "expired");
     }
+  }
+
+  #close(connection: Connection, reason: "expired" | "revoked"): void {
+    if (this.#closing.has(connection)) return;
+    this.#closing.add(connection);
+    this.#options.meter.count("credentialsClosed", 1, { reason });
+    connection.transport.close();
   }
 
   /** Takes away at once what the new token does not grant. */

@@ -16,8 +16,8 @@ import {
 import type { Namespace, Server, Socket } from "socket.io";
 import type { Authenticator, Policy, Principal } from "../auth/principal.ts";
 import { targets } from "./audience.ts";
-import { type CatchUp, type StartingPoint, startingPoint } from "./catch-up.ts";
-import { Connection } from "./connection.ts";
+import { type CatchUp, startingPoint } from "./catch-up.ts";
+import { Connection, type StartingPoint } from "./connection.ts";
 import { Deliveries } from "./deliveries.ts";
 import { entryFrame, eventFrame, type FrameStyle, gapFrame, type IdForm } from "./frames.ts";
 import type { Laggards } from "./laggards.ts";
@@ -60,6 +60,8 @@ interface Hub {
 }
 
 const SAVE_RETRY_MS = 500;
+/** Above every number that the log will give, and still the number of an id. */
+const BEYOND = 999_999_999_999_999;
 
 export class Gateway implements SequencerListener {
   readonly #options: GatewayOptions;
@@ -220,8 +222,15 @@ export class Gateway implements SequencerListener {
       if (!policy.mayEnter(principal, hub.namespace.name)) throw new CarillonError("FORBIDDEN");
       await this.#options.admit?.(principal, socket.conn);
       const style = hub.styles[auth.ids === "event" ? "event" : "args"];
-      socket.data.connection = new Connection({ socket, principal, style, transport });
+      const connection = new Connection({ socket, principal, style, transport });
+      socket.data.connection = connection;
       renameSocket(socket);
+      const stopWatching = transport.onClose(() => this.#disconnected(connection));
+      socket.on("disconnect", () => {
+        stopWatching();
+        this.#disconnected(connection);
+      });
+      await this.#arrive(connection, auth);
     } catch (error) {
       transport.unclaim(hub.namespace.name);
       throw error;
@@ -239,30 +248,41 @@ export class Gateway implements SequencerListener {
     next(Object.assign(new Error(known.message), { data: { code: known.code } }));
   }
 
+  /**
+   * What its client had, under the session id that Socket.IO sends when this is done. Once it has that id it comes back with it,
+   * however soon it is cut off; so the record is there first, and says what is still to be told.
+   */
+  async #arrive(connection: Connection, auth: Readonly<Record<string, unknown>>): Promise<void> {
+    const { sessions } = this.#options;
+    const asked = startingPoint(auth);
+    if (asked.kind === "fresh") return sessions.keep(connection);
+    const record = await sessions.restore(connection, auth.pid);
+    const lost = record === undefined ? [] : await this.#restore(connection, record);
+    const from = provenStart(asked, auth.pid, record);
+    const cut = record === undefined || asked.kind !== "offset" ? [] : [...cutReplays(record, asked.position), ...lost];
+    connection.arrival = { from, cut, resumes: true };
+    if (from.kind === "unknown" && from.cause === "unknown_session") connection.floor = this.#beyond();
+    await this.#untilSaved(connection, () =>
+      record === undefined ? sessions.save(connection) : sessions.inherit(connection, { ...record, ...floorOf(connection) }),
+    );
+  }
+
   #connected(socket: Socket): void {
     const { requests, meter } = this.#options;
     const connection = socket.data.connection as Connection;
-    const { auth } = socket.handshake;
-    socket.on("disconnect", () => this.#disconnected(connection));
     socket.onAny((event: unknown, ...args: unknown[]) => requests.handle(connection, event, args));
     meter.count("handshakes", 1, { outcome: "connected" });
-    connection.whole = this.#welcome(connection, auth).catch((error: unknown) => this.#giveUp(connection, error));
+    connection.whole = this.#welcome(connection).catch((error: unknown) => this.#giveUp(connection, error));
   }
 
-  async #welcome(connection: Connection, auth: Readonly<Record<string, unknown>>): Promise<void> {
+  async #welcome(connection: Connection): Promise<void> {
     const { sessions, catchUp, meter } = this.#options;
-    const asked = startingPoint(auth);
-    const record = asked.kind === "fresh" ? undefined : await sessions.restore(connection, auth.pid);
-    const lost = record === undefined ? [] : await this.#restore(connection, record);
-    if (record !== undefined) await this.#saveUntilClosed(connection);
-    const from = provenStart(asked, auth.pid, record);
-    if (from.kind === "unknown" && from.cause === "unknown_session")
-      connection.floor = this.#options.sequencer.position;
-    const cut = record === undefined || asked.kind !== "offset" ? [] : [...cutReplays(record, asked.position), ...lost];
+    const { from, cut, resumes } = connection.arrival;
     const recovered = await catchUp.run(connection, from, (repaired) => {
       const { position } = connection;
       const id = formatId(position);
       const whole = repaired && cut.length === 0;
+      if (connection.floor !== undefined) connection.floor = position;
       if (repaired && cut.length > 0) {
         connection.write(gapFrame(connection.style, cut, id, this.spreadMs(connection)), position);
         for (const channel of cut) connection.replays.set(channel, { at: position, mark: connection.transport.mark });
@@ -272,45 +292,50 @@ export class Gateway implements SequencerListener {
         subscription.recovered = repaired && !cut.includes(channel);
       this.#enter(connection);
       connection.write(eventFrame(connection.style, EVENT.ready, this.#readyArgument(connection, whole), id), position);
-      sessions.keep(connection);
+      if (resumes) sessions.keep(connection);
     });
-    if (asked.kind === "fresh") return;
+    if (!resumes) return;
     const outcome = recovered === undefined ? "closed" : recovered && cut.length === 0 ? "whole" : "gap";
     meter.count("resumes", 1, { outcome });
   }
 
   /** Rooms and subscriptions as they were. Resolves with the channels that can't be had any more. */
   async #restore(connection: Connection, record: KeptRecord): Promise<string[]> {
-    const { interest, logger } = this.#options;
+    const { interest, policy, logger } = this.#options;
     const lost: string[] = [];
     await Promise.all(
       record.channels.map(async (channel) => {
         try {
-          connection.channels.set(channel, {
-            release: await interest.acquire(channel),
-            active: true,
-            recovered: false,
-          });
+          const release = await interest.acquire(channel);
+          // A renewed token took it away meanwhile.
+          if (!policy.mayHear(connection.principal, channel)) release();
+          else connection.channels.set(channel, { release, active: true, recovered: false });
         } catch (error) {
           if (!(error instanceof CarillonError)) logger.error({ err: error }, "a subscription could not be restored");
           lost.push(channel);
         }
       }),
     );
-    for (const [channel, room] of record.rooms) connection.addRoom(channel, room);
+    for (const [channel, room] of record.rooms)
+      if (policy.mayJoin(connection.principal, channel, room)) connection.addRoom(channel, room);
     if (connection.state === "closed") this.#letGo(connection);
     return lost;
   }
 
   /** A client that came back must be able to come back again, so this waits for the store as the client does. */
-  async #saveUntilClosed(connection: Connection): Promise<void> {
+  async #untilSaved(connection: Connection, save: () => Promise<void>): Promise<void> {
     while (connection.state !== "closed") {
       try {
-        return await this.#options.sessions.save(connection);
+        return await save();
       } catch {
         await new Promise((resolve) => setTimeout(resolve, SAVE_RETRY_MS));
       }
     }
+  }
+
+  /** Above every position that the log has now. */
+  #beyond(): Position {
+    return { epoch: this.#options.sequencer.position?.epoch ?? 0, n: BEYOND };
   }
 
   /** Into every room that publications go to. Synchronous with in-memory rooms, which ours are. */
@@ -363,6 +388,7 @@ export class Gateway implements SequencerListener {
   }
 
   #disconnected(connection: Connection): void {
+    if (connection.state === "closed") return;
     this.#options.sessions.forget(connection);
     connection.state = "closed";
     connection.transport.unclaim(connection.style.namespace);
@@ -385,6 +411,10 @@ function provenStart(asked: StartingPoint, pid: unknown, record: KeptRecord | un
   if (record === undefined || isBelowFloor(record, asked.position))
     return { kind: "unknown", cause: "unknown_session" };
   return { kind: "offset", position: provenPosition(record, asked.position) };
+}
+
+function floorOf({ floor }: Connection): Pick<KeptRecord, "floor"> {
+  return floor === undefined ? {} : { floor: formatId(floor) };
 }
 
 /** Before anybody knows it by its first id. */

@@ -1,8 +1,9 @@
-import type { Server as HttpServer, IncomingMessage, ServerResponse } from "node:http";
+import { type Server as HttpServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
-import type { CarillonError } from "@carillon/protocol";
+import { CarillonError } from "@carillon/protocol";
 import { type Namespace, Server } from "socket.io";
 import { Adapter } from "socket.io-adapter";
+import { isOriginAllowed } from "../http/origins.ts";
 
 export interface IoServerOptions {
   readonly adapter: ((namespace: Namespace) => Adapter) | undefined;
@@ -11,12 +12,21 @@ export interface IoServerOptions {
   readonly connectTimeoutMs: number;
   readonly maxMessageBytes: number;
   readonly corsOrigins: readonly string[];
+  /** The port of this node's pages, where sockets have one of their own. */
+  readonly pagePort: () => number | undefined;
 }
 
 const PATH = "/socket.io/";
 
 export function createIoServer(options: IoServerOptions): Server {
-  const { corsOrigins } = options;
+  const { corsOrigins, pagePort } = options;
+  // A page that anybody may write must not act with the visitor's cookies.
+  const everyone = corsOrigins.includes("*");
+  const cors = ({ headers: { origin, host } }: IncomingMessage, done: (error: null, answer: object) => void) =>
+    done(null, {
+      origin: everyone ? "*" : origin !== undefined && isOriginAllowed(origin, host, corsOrigins, pagePort()) && origin,
+      credentials: !everyone,
+    });
   return new Server({
     path: PATH,
     // Named even without Redis: otherwise Socket.IO picks the adapter that appends offsets of its own.
@@ -30,14 +40,16 @@ export function createIoServer(options: IoServerOptions): Server {
     perMessageDeflate: false,
     httpCompression: false,
     serveClient: true,
-    ...(corsOrigins.length > 0 && {
-      cors: { origin: corsOrigins.includes("*") ? "*" : [...corsOrigins], credentials: !corsOrigins.includes("*") },
-    }),
+    cors: cors as never,
   });
 }
 
-/** Why a handshake is refused just now, if it is. */
-export type Refuse = (request: IncomingMessage) => CarillonError | undefined;
+export interface Gate {
+  /** Why a handshake is refused just now, if it is. */
+  readonly refuse: (request: IncomingMessage) => CarillonError | undefined;
+  /** Whether pages of this origin may talk to us at all; browsers ask nobody before they open a WebSocket. */
+  readonly allows: (request: IncomingMessage) => boolean;
+}
 
 /**
  * Attaches Socket.IO to a server with a gate before new handshakes. What a retry helps is answered with 503 on the HTTP request
@@ -46,7 +58,7 @@ export type Refuse = (request: IncomingMessage) => CarillonError | undefined;
 export function attachWithGate(
   io: Server,
   server: HttpServer,
-  refuse: Refuse,
+  gate: Gate,
   sessionId?: (request: IncomingMessage) => string,
 ): void {
   io.attach(server);
@@ -54,22 +66,31 @@ export function attachWithGate(
   const requests = server.listeners("request") as ((request: IncomingMessage, response: ServerResponse) => void)[];
   server.removeAllListeners("request");
   server.on("request", (request, response) => {
-    const refusal = isHandshake(request) ? refuse(request) : undefined;
+    const refusal = refusalOf(request, gate);
     if (refusal !== undefined) return answer(response, refusal);
     for (const listener of requests) listener.call(server, request, response);
   });
   const upgrades = server.listeners("upgrade") as ((request: IncomingMessage, socket: Duplex, head: Buffer) => void)[];
   server.removeAllListeners("upgrade");
   server.on("upgrade", (request, socket, head) => {
-    const refusal = isHandshake(request) ? refuse(request) : undefined;
+    const refusal = refusalOf(request, gate);
     if (refusal !== undefined) return answerRaw(socket, refusal);
     for (const listener of upgrades) listener.call(server, request, socket, head);
   });
 }
 
+function refusalOf(request: IncomingMessage, { refuse, allows }: Gate): CarillonError | undefined {
+  const { method, url = "" } = request;
+  if (!url.startsWith(PATH)) return undefined;
+  // A preflight is answered by the rules of CORS themselves.
+  if (method !== "OPTIONS" && !allows(request))
+    return new CarillonError("FORBIDDEN", "pages of this Origin may not connect; CORS_ORIGINS lists those that may");
+  return isHandshake(request) ? refuse(request) : undefined;
+}
+
 /** The first request of a transport: later ones carry the session's id. Read as Engine.IO reads it, so that no spelling gets past the gate. */
 function isHandshake({ method, url = "" }: IncomingMessage): boolean {
-  if (method !== "GET" || !url.startsWith(PATH)) return false;
+  if (method !== "GET") return false;
   const query = new URLSearchParams(url.slice(url.indexOf("?") + 1).split("#", 1)[0]);
   return query.has("transport") && !query.getAll("sid").at(-1);
 }
@@ -83,7 +104,7 @@ function answerRaw(socket: Duplex, refusal: CarillonError): void {
   const { status, headers, body } = problemOf(refusal);
   const lines = Object.entries({ ...headers, connection: "close" }).map(([name, value]) => `${name}: ${value}`);
   socket.on("error", () => {});
-  socket.end(`HTTP/1.1 ${status} Service Unavailable\r\n${lines.join("\r\n")}\r\n\r\n${body}`);
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("\r\n")}\r\n\r\n${body}`);
 }
 
 function problemOf({ code, kind, message, retryAfterS }: CarillonError): {
@@ -97,7 +118,7 @@ function problemOf({ code, kind, message, retryAfterS }: CarillonError): {
     headers: {
       "content-type": "application/problem+json",
       "content-length": Buffer.byteLength(body),
-      "retry-after": retryAfterS ?? 1,
+      ...(kind.status === 503 && { "retry-after": retryAfterS ?? 1 }),
       "cache-control": "no-store",
       // A page on another origin can't read it anyway, and its client only needs the failure.
       "access-control-allow-origin": "*",

@@ -52,8 +52,8 @@ export class Replay {
     channel: string,
     since: Since | undefined,
     ack: (answer: object) => void,
-    isHeld: () => boolean,
     join: (started: Started) => void,
+    isHeld: () => boolean = () => true,
   ): Promise<Started | undefined> {
     for (;;) {
       // Behind, it would hear what follows its position by catching up, and again by the replay.

@@ -223,14 +223,13 @@ export class Requests {
             mark: Number.POSITIVE_INFINITY,
           });
         if (isOpen(connection)) await this.#options.sessions.save(connection);
-        // A renewed token took it away meanwhile. Until the next look all is synchronous or asks for the same again.
         const isHeld = () => connection.channels.get(channel) === subscription;
-        if (isOpen(connection) && !isHeld()) throw new CarillonError("FORBIDDEN");
-        const started = await replay.run(connection, channel, since, ack, isHeld, ({ recovered }) => {
+        const join = ({ recovered }: { readonly recovered: boolean }) => {
           subscription.recovered = recovered;
           subscription.active = true;
           void connection.socket.join(channelRoom(channel));
-        });
+        };
+        const started = await replay.run(connection, channel, since, ack, join, isHeld);
         if (started !== undefined && since !== undefined) this.#replayed(connection, channel, started.trailing);
       } catch (error) {
         connection.channels.delete(channel);

@@ -86,23 +86,43 @@ export class SessionKeeper {
     };
   }
 
+  /**
+   * The record of a client that came back, as it was, under the connection's own session id. MUST be awaited before the client
+   * learns that id: it may be cut off the next moment, and then it comes back with it. Throws `BUS_UNAVAILABLE`.
+   */
+  inherit(connection: Connection, record: KeptRecord): Promise<void> {
+    return this.#write(connection, record, { epoch: 0, n: 0 });
+  }
+
   /** From now on the connection's record is kept. Does not wait for the store: until it is there, coming back costs a told gap. */
   keep(connection: Connection): void {
-    if (connection.state === "closed" || this.#entry(connection)?.saved === true) return;
+    if (connection.state === "closed") return;
     this.save(connection).catch((error: unknown) =>
       this.#options.logger.debug({ err: error }, "saving a session record failed, trying again later"),
     );
   }
 
   /** Resolves once the connection's rooms and subscriptions as they are now would survive this node. Throws `BUS_UNAVAILABLE`. */
-  async save(connection: Connection, withoutChannel?: string): Promise<void> {
+  save(connection: Connection, withoutChannel?: string): Promise<void> {
+    // As it is now: what it was entitled to must fit to how far it is.
+    const upTo = this.#options.settled(connection);
+    return this.#write(connection, recordOf(connection, upTo, withoutChannel), upTo);
+  }
+
+  /** The client has gone, and may come back. */
+  forget(connection: Connection): void {
+    const pid = privateId(connection);
+    const kept = pid === undefined ? undefined : this.#kept.get(pid);
+    if (pid === undefined || kept === undefined) return;
+    if (this.#isStale(kept)) this.save(connection).catch(() => {});
+    this.#kept.delete(pid);
+  }
+
+  /** One after another, so that an older record never overwrites a newer one. */
+  async #write(connection: Connection, record: KeptRecord, upTo: Position): Promise<void> {
     const kept = this.#entry(connection);
     const pid = privateId(connection);
     if (kept === undefined || pid === undefined) return;
-    // As it is now: what it was entitled to must fit to how far it is.
-    const upTo = this.#options.settled(connection);
-    const record = recordOf(connection, upTo, withoutChannel);
-    // One after another, so that an older record never overwrites a newer one.
     const before = this.#saving.get(connection) ?? Promise.resolve();
     const saving = before
       .catch(() => {})
@@ -117,15 +137,6 @@ export class SessionKeeper {
     } finally {
       if (this.#saving.get(connection) === saving) this.#saving.delete(connection);
     }
-  }
-
-  /** The client has gone, and may come back. */
-  forget(connection: Connection): void {
-    const pid = privateId(connection);
-    const kept = pid === undefined ? undefined : this.#kept.get(pid);
-    if (pid === undefined || kept === undefined) return;
-    if (this.#isStale(kept)) this.save(connection).catch(() => {});
-    this.#kept.delete(pid);
   }
 
   #entry(connection: Connection): Kept | undefined {
@@ -154,6 +165,8 @@ export class SessionKeeper {
 
   /** The log moved on so far that what is saved of the connection's position may soon be out of its reach. */
   #isStale({ connection, saved, upTo }: Kept): boolean {
+    // Until it is whole, the record that it inherited says what its client has not been told.
+    if (connection.state === "joining") return false;
     if (!saved || [...connection.replays.values()].some(({ mark }) => connection.transport.arrived(mark))) return true;
     const now = this.#options.settled(connection);
     return now.epoch !== upTo.epoch || now.n - upTo.n > this.#options.logMaxEntries / 16;

@@ -14,7 +14,7 @@ export interface EngineConnection {
   write(data: string, options: object): void;
   close(discard?: boolean): void;
   on(event: "packetCreate", listener: (packet: EnginePacket) => void): unknown;
-  on(event: "flush" | "heartbeat", listener: () => void): unknown;
+  on(event: "flush" | "heartbeat" | "close", listener: () => void): unknown;
 }
 
 /** Its present transport: another one after an upgrade. */
@@ -39,6 +39,7 @@ export class Transport {
   /** Clients' requests that are not answered yet. */
   pendingRequests = 0;
   readonly #namespaces = new Set<string>();
+  readonly #onClose = new Set<() => void>();
   #buffered = 0;
   #inFlight = 0;
   #pings = 0;
@@ -50,6 +51,10 @@ export class Transport {
       if (type === "ping") this.#pings++;
       this.#buffered += options?.bytes ?? data?.length ?? 0;
     });
+    // One listener for all: Engine.IO's emitter warns of many.
+    engine.on("close", () => {
+      for (const listener of this.#onClose) listener();
+    });
     engine.on("heartbeat", () => {
       this.#answered = this.#pings;
     });
@@ -57,6 +62,13 @@ export class Transport {
       this.#inFlight = this.#buffered;
       this.#buffered = 0;
     });
+  }
+
+  /** Calls `listener` when the transport has closed, whether or not Socket.IO let the connection in by then. Returns what ends it. */
+  onClose(listener: () => void): () => void {
+    if (this.engine.readyState === "closed") listener();
+    else this.#onClose.add(listener);
+    return () => void this.#onClose.delete(listener);
   }
 
   /** False when it has a connection in this namespace, or is about to have one. */

@@ -74,7 +74,9 @@ export function buildMetricsHttp(
   return app;
 }
 
-type BareDeps = Pick<HttpDeps, "logger" | "meter"> & { readonly settings: Pick<HttpDeps["settings"], "trustProxy" | "limits"> };
+type BareDeps = Pick<HttpDeps, "logger" | "meter"> & {
+  readonly settings: Pick<HttpDeps["settings"], "trustProxy" | "limits">;
+};
 
 function bareApp(deps: BareDeps): { app: FastifyInstance; failures: Failures } {
   const methods = new RouteMethods();

@@ -68,7 +68,8 @@ function groupOf(address: string): string {
   const [head = "", tail] = plain.replace(/%.*$/, "").split("::");
   const first = head === "" ? [] : head.split(":");
   const last = tail === undefined || tail === "" ? [] : tail.split(":");
-  const zeros = tail === undefined ? [] : Array.from({ length: Math.max(8 - first.length - last.length, 0) }, () => "0");
+  const zeros =
+    tail === undefined ? [] : Array.from({ length: Math.max(8 - first.length - last.length, 0) }, () => "0");
   return [...first, ...zeros, ...last]
     .slice(0, 4)
     .map((part) => Number.parseInt(part, 16).toString(16))
@@ -76,9 +77,21 @@ function groupOf(address: string): string {
 }
 
 const PRIVATE = new BlockList();
-for (const [net, bits] of [["10.0.0.0", 8], ["172.16.0.0", 12], ["192.168.0.0", 16], ["127.0.0.0", 8], ["169.254.0.0", 16], ["100.64.0.0", 10]] as const)
+for (const [net, bits] of [
+  ["10.0.0.0", 8],
+  ["172.16.0.0", 12],
+  ["192.168.0.0", 16],
+  ["127.0.0.0", 8],
+  ["169.254.0.0", 16],
+  ["100.64.0.0", 10],
+] as const)
   PRIVATE.addSubnet(net, bits, "ipv4");
-for (const [net, bits] of [["fc00::", 7], ["fe80::", 10], ["::1", 128]] as const) PRIVATE.addSubnet(net, bits, "ipv6");
+for (const [net, bits] of [
+  ["fc00::", 7],
+  ["fe80::", 10],
+  ["::1", 128],
+] as const)
+  PRIVATE.addSubnet(net, bits, "ipv6");
 
 function isPrivate(address: string): boolean {
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, "");

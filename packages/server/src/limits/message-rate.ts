@@ -24,7 +24,9 @@ export class MessageRate {
   }
 
   /** `refused`: answer it with the error. `abuse`: end it. */
-  take(client: object): { readonly verdict: "ok" } | { readonly verdict: "refused" | "abuse"; readonly error: CarillonError } {
+  take(
+    client: object,
+  ): { readonly verdict: "ok" } | { readonly verdict: "refused" | "abuse"; readonly error: CarillonError } {
     const { perSecond, burst } = this.#options;
     const now = performance.now();
     let bucket = this.#buckets.get(client);

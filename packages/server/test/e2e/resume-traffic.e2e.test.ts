@@ -54,8 +54,15 @@ test("nothing is lost, doubled or out of order for clients that reconnect in a l
   expect(published.length).toBeGreaterThan(500);
   expect(cuts).toBeGreaterThan(100);
   const last = [...published].sort(compareIds).at(-1)!;
+  const state = (client: (typeof clients)[number]) =>
+    `${client.socket.connected ? "connected" : "away"} by ${client.socket.io.opts.transports}, ${ids(client.events).length} of ${published.length}, heard last ${JSON.stringify(client.events.slice(-3))}`;
   for (const client of clients) {
-    await waitFor(() => ids(client.events).includes(last), { what: "the last publication at every client" });
+    await waitFor(() => ids(client.events).includes(last), {
+      what: "the last publication at every client",
+      timeoutMs: 30_000,
+    }).catch((error) => {
+      throw new Error(`${error.message}: ${state(client)}`);
+    });
     expect(ids(client.events)).toEqual([...published].sort(compareIds));
     expect(client.events.filter(({ event }) => event === "gap")).toEqual([]);
     client.close();

@@ -1,5 +1,5 @@
 /** Stock clients come back by themselves (guarantees 2, 3 and 4): on any node, with their rooms, with what they missed, or told. */
-import { type NodeServer, type RedisServer, startNode, startRedis } from "@carillon/testkit";
+import { type NodeServer, type RedisServer, startNode, startProxy, startRedis } from "@carillon/testkit";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
   away,
@@ -248,6 +248,43 @@ describe("the frames that the Dart client sends", () => {
     expect(await back.next("42/trips,")).toBe(`42/trips,["offset","${second}"]`);
     expect(eventOf(await back.next('42/trips,["ready"'))[1].recovered).toBe(true);
   });
+});
+
+test("a client that is cut off the moment it knows its new session id has its rooms again after that, many times", async () => {
+  const first = await Raw.open(a.url);
+  first.send("40/channels,");
+  let { pid } = JSON.parse((await first.next("40/channels,")).slice("40/channels,".length));
+  const offset = eventOf(await first.next('42/channels,["ready"'))[2];
+  first.send('42/channels,1["subscribe",{"channel":"orders"}]');
+  await first.next("43/channels,1");
+  first.close();
+  const id = await message(a.url, "orders", "missed");
+  // Slower than a network may cut a connection.
+  const proxy = await startProxy(redis.port);
+  const slow = await startNode({ ...env, REDIS_URL: `redis://127.0.0.1:${proxy.port}` });
+  for (let round = 0; round < 20; round++) {
+    const raw = new Raw(slow.url);
+    raw.socket.on("open", () => raw.send(`40/channels,${JSON.stringify({ pid, offset })}`));
+    await new Promise<void>((resolve) => {
+      raw.socket.on("message", (data) => {
+        const text = String(data);
+        if (!text.startsWith("40/channels,")) return;
+        pid = JSON.parse(text.slice("40/channels,".length)).pid;
+        proxy.blackhole(); // what it would still tell Redis comes too late
+        raw.close();
+        resolve();
+      });
+    });
+    await proxy.restore();
+  }
+
+  const back = kept(await Raw.open(b.url));
+  back.send(`40/channels,${JSON.stringify({ pid, offset })}`);
+
+  expect(eventOf(await back.next('42/channels,["notification"'))[2]).toBe(id);
+  expect(eventOf(await back.next('42/channels,["ready"'))[1]).toMatchObject({ recovered: true, channels: ["orders"] });
+  await slow.kill();
+  await proxy.close();
 });
 
 describe("what can't be resumed is told, never claimed", () => {

@@ -1,7 +1,8 @@
 import { History, MemoryLog, noLogger, noMeter, Ring, Sequencer } from "@carillon/core";
 import { CarillonError, formatId, type JsonText, type Position } from "@carillon/protocol";
 import { expect, test } from "vitest";
-import { CatchUp, type StartingPoint } from "../../src/gateway/catch-up.ts";
+import { CatchUp } from "../../src/gateway/catch-up.ts";
+import type { StartingPoint } from "../../src/gateway/connection.ts";
 import { Laggards } from "../../src/gateway/laggards.ts";
 import { Replay } from "../../src/gateway/replay.ts";
 import { connectionOf } from "./fakes.ts";

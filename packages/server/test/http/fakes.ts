@@ -79,6 +79,7 @@ export function fixture(
     corsOrigins: [],
     trustProxy: false,
     wsPort: undefined,
+    limits: { headerBytes: 16_384, headersTimeoutMs: 10_000 },
     ...overrides.settings,
   };
   const deps = {
@@ -88,6 +89,7 @@ export function fixture(
     history,
     revoke: async () => {},
     auth: openAuthenticator,
+    tickets: { issue: async () => ({ ticket: "a-ticket", expiresMs: 1_764_000_000_000 }) },
     metrics: meter,
     ...overrides,
     health,

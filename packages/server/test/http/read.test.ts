@@ -151,6 +151,7 @@ test("the API description has every route with its real shapes", async () => {
     "/api/notifications/{channel}",
     "/api/publications",
     "/api/refresh/{namespace}",
+    "/api/tickets",
     "/api/users/{userId}/connections",
     "/healthz",
     "/metrics",

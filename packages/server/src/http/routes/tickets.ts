@@ -1,9 +1,9 @@
 import { CarillonError } from "@carillon/protocol";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { authenticated } from "../callers.ts";
 import { openPrincipal } from "../../auth/open.ts";
 import type { Principal } from "../../auth/principal.ts";
+import { authenticated } from "../callers.ts";
 import type { Caller, HttpDeps } from "../deps.ts";
 import { problems } from "../schemas.ts";
 
