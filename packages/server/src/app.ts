@@ -190,6 +190,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       },
       meter,
       logger,
+      limitedLog: limited,
     }),
     sessions,
     spread,

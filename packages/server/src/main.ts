@@ -17,12 +17,16 @@ process.on("unhandledRejection", (error) => {
   process.exit(1);
 });
 
+const starting = Promise.withResolvers<App>();
+// Before anything else: as the first process of a container, a signal without a handler is ignored.
+drainOnSignals(starting.promise);
+
 try {
   const settings = loadSettings(process.env);
   logger = createLogger({ level: settings.logLevel, node });
   for (const warning of settings.warnings) logger.warn({}, warning);
   const app = await startApp(settings, node, logger);
-  drainOnSignals(app);
+  starting.resolve(app);
   logger.info(
     { port: app.port, ...(app.wsPort !== undefined && { wsPort: app.wsPort }), host: settings.host },
     "listening",
@@ -35,23 +39,25 @@ try {
   process.exit(1);
 }
 
-/** The first signal drains, a second one ends it at once. */
-function drainOnSignals(app: App): void {
-  let draining = false;
+/** The first signal drains, once there is something to drain; a second one ends it at once. */
+function drainOnSignals(started: Promise<App>): void {
+  let stopping = false;
   const onSignal = (signal: NodeJS.Signals) => {
-    if (draining) {
+    if (stopping) {
       logger.warn({ signal }, "second signal: stopping at once");
       process.exit(1);
     }
-    draining = true;
+    stopping = true;
     logger.info({ signal }, "stopping");
-    app.stop().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        logger.error({ err: error }, "stopping failed");
-        process.exit(1);
-      },
-    );
+    started
+      .then((app) => app.stop())
+      .then(
+        () => process.exit(0),
+        (error: unknown) => {
+          logger.error({ err: error }, "stopping failed");
+          process.exit(1);
+        },
+      );
   };
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);

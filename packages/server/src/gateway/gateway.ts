@@ -263,7 +263,9 @@ export class Gateway implements SequencerListener {
     connection.arrival = { from, cut, resumes: true };
     if (from.kind === "unknown" && from.cause === "unknown_session") connection.floor = this.#beyond();
     await this.#untilSaved(connection, () =>
-      record === undefined ? sessions.save(connection) : sessions.inherit(connection, { ...record, ...floorOf(connection) }),
+      record === undefined
+        ? sessions.save(connection)
+        : sessions.inherit(connection, { ...record, ...floorOf(connection) }),
     );
   }
 

@@ -8,6 +8,7 @@ import type { Interest, Logger, Meter, Publish } from "@carillon/core";
 import { CarillonError, type Draft, formatId, parseId, REQUEST } from "@carillon/protocol";
 import type { Policy, Principal } from "../auth/principal.ts";
 import type { MessageRate } from "../limits/message-rate.ts";
+import type { LimitedLog } from "../ops/limited-log.ts";
 import type { Connection } from "./connection.ts";
 import type { Replay } from "./replay.ts";
 import { type Body, bodyOf, channelOf, foregroundOf, payloadOf, roomOf, seenOf, tokenOf } from "./request-bodies.ts";
@@ -49,6 +50,8 @@ export interface RequestsOptions {
   readonly quota?: (principal: Principal) => Promise<void>;
   readonly meter: Meter;
   readonly logger: Logger;
+  /** One line for each code and minute of what is refused. */
+  readonly limitedLog: Pick<LimitedLog, "warn">;
 }
 
 type Ack = (answer: object) => void;
@@ -159,11 +162,12 @@ export class Requests {
   }
 
   #refuse(error: unknown, ack: Ack): void {
-    const { meter, logger } = this.#options;
+    const { meter, logger, limitedLog } = this.#options;
     const known = error instanceof CarillonError ? error : new CarillonError("INTERNAL");
     if (known !== error) logger.error({ err: error }, "a client's request failed");
     meter.count("drops", 1, { reason: known.code });
     const { code, message, retryAfterS } = known;
+    limitedLog.warn(`client ${code}`, { code }, "a client's request was refused");
     ack({ ok: false, error: { code, message, ...(retryAfterS !== undefined && { retryAfterS }) } });
   }
 

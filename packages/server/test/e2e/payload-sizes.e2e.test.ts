@@ -31,7 +31,10 @@ afterAll(async () => {
 /** The next messages of a channel, the same at every client. */
 // biome-ignore lint/suspicious/noExplicitAny: a test says what it expects
 async function heardOn(channel: string, publish: () => Promise<unknown>): Promise<any> {
-  const on = (ear: Ear) => ear.heard.filter(({ argument }) => argument.channel === channel);
+  const on = (ear: Ear) =>
+    ear.heard
+      .filter(({ argument }) => argument.channel === channel)
+      .map(({ event, argument, id }) => ({ event, argument, id }));
   const from = ears.map((ear) => on(ear).length);
   await publish();
   await allHear(ears, `everybody to hear one on ${channel}`, (ear) => on(ear).length > from[ears.indexOf(ear)]!);

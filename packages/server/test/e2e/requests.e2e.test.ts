@@ -394,7 +394,8 @@ describe("nonsense", () => {
     const answers = one.frames.map((frame) => eventOf(frame)[0]);
     const good = answers.filter(({ ok }) => ok).length;
     expect(good).toBeGreaterThan(50);
-    for (const { ok, error } of answers) if (!ok) expect(error).toMatchObject({ code: "RATE_LIMITED", retryAfterS: 1 });
+    for (const { ok, error } of answers)
+      if (!ok) expect(error).toMatchObject({ code: "RATE_LIMITED", retryAfterS: expect.any(Number) });
     expect(await api(node.url).get("/healthz")).toMatchObject({ status: 200 });
   });
 });

@@ -1,0 +1,268 @@
+/**
+ * Who may do what, cell by cell, on every path. `+`: yes. Otherwise the code of the refusal: U UNAUTHENTICATED, E TOKEN_EXPIRED,
+ * R REVOKED, F FORBIDDEN. A `hear` row is tried live, by a replay, by a session that was resumed with fewer rights, and in history;
+ * a `join` row live and resumed; a `publish` row on a socket and by REST.
+ */
+import { api, type Client, type NodeServer } from "@carillon/testkit";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { now, sign } from "../auth/kit.ts";
+import { away, moveTo } from "./kit.ts";
+import { connectWith, OPERATOR, outcome, publish, refreshAll, startGuarded } from "./support/guarded.ts";
+
+const TABLE = `
+                       nobody  expired revoked plain   chatter admin   widest
+enter /notifications   U       E       R       +       +       +       +
+enter /trips           U       E       R       +       +       +       +
+enter /users           U       E       R       F       F       +       F
+enter /channels        U       E       R       +       +       +       +
+enter /                U       E       R       +       +       +       +
+hear trips             U       E       R       +       +       +       +
+hear users             U       E       R       F       F       +       F
+hear news              U       E       R       +       +       +       +
+hear chat              U       E       R       F       +       F       +
+hear orders.eu         U       E       R       F       +       F       +
+hear orders            U       E       R       F       F       F       +
+hear tenant-10         U       E       R       F       F       F       +
+join trips trip:1      U       E       R       F       +       F       +
+join users trip:1      U       E       R       F       F       F       F
+join chat trip:1       U       E       R       F       +       F       +
+join chat order:1      U       E       R       F       F       F       +
+join chat admin-room   U       E       R       F       F       F       +
+join trips user:7      U       E       R       F       F       F       F
+join trips role:driver U       E       R       F       F       F       F
+join trips tenant:t    U       E       R       F       F       F       F
+publish chat           U       E       R       F       +       F       +
+publish orders.eu      U       E       R       F       F       F       +
+publish trips          U       E       R       F       F       F       +
+refresh trips          U       E       R       F       F       F       F
+batch chat             U       E       R       F       F       F       F
+operate                U       E       R       F       F       +       F
+`;
+
+const CODES = { "+": "ok", U: "UNAUTHENTICATED", E: "TOKEN_EXPIRED", R: "REVOKED", F: "FORBIDDEN" } as const;
+/** Of whom the user was before, where a session is resumed with fewer rights. */
+const BEFORE = { channels: ["*"], rooms: ["*"], publish: ["*"], roles: ["admin"] };
+const KINDS: Record<string, (sub: string) => Promise<string | undefined>> = {
+  nobody: async () => undefined,
+  expired: (sub) => sign({ sub, exp: now() - 60, ...BEFORE }),
+  revoked: () => sign({ sub: "revoked", iat: now() - 60, ...BEFORE }),
+  plain: (sub) => sign({ sub }),
+  chatter: (sub) => sign({ sub, channels: ["chat", "orders.*", "tenant-1"], publish: ["chat"], rooms: ["trip:*"] }),
+  admin: (sub) => sign({ sub, roles: ["admin"] }),
+  widest: (sub) => sign({ sub, channels: ["*"], publish: ["*"], rooms: ["*"] }),
+};
+
+let node: NodeServer;
+let users = 0;
+const opened: Client[] = [];
+
+beforeAll(async () => {
+  node = await startGuarded({ OPERATOR_ROLE: "admin", CONNECTS_PER_S: "5000" });
+  await api(node.url).delete("/api/users/revoked/connections", undefined, OPERATOR);
+});
+afterEach(() => {
+  for (const client of opened.splice(0)) client.close();
+});
+afterAll(() => node?.stop(3000));
+
+function open(namespace: string, token: string | undefined): Client {
+  const client = connectWith(node.url, namespace, token === undefined ? {} : { token }, { reconnection: false });
+  opened.push(client);
+  return client;
+}
+
+type Verdict = string;
+type Ask = (token: string | undefined, sub: string, argument: string[]) => Promise<Verdict>;
+const verdict = (answer: { ok: boolean; error?: { code: string } }): Verdict =>
+  answer.ok ? "ok" : (answer.error?.code ?? "?");
+const bearer = (token: string | undefined): Record<string, string> =>
+  token === undefined ? {} : { authorization: `Bearer ${token}` };
+const status = (answer: { status: number; body: { code?: string } }): Verdict =>
+  answer.status < 300 ? "ok" : (answer.body?.code ?? `${answer.status}`);
+
+let published = 0;
+/** What `client` heard of something that is for `room` or for everybody on a channel. */
+async function hears(client: Client, channel: string, room?: string): Promise<boolean> {
+  const mark = `M${published++}`;
+  await say(channel, mark, room);
+  await publish(node.url, "news", `end ${mark}`);
+  await client.next("notification", ({ payload }) => payload === `end ${mark}`);
+  return heard(client, mark);
+}
+const say = (channel: string, mark: string, room?: string): Promise<string> =>
+  room === undefined && channel !== "trips" && channel !== "users"
+    ? publish(node.url, channel, mark)
+    : channel === "trips" || channel === "users"
+      ? refreshAll(node.url, channel, mark, room === undefined ? {} : { to: { rooms: [room] } })
+      : batchTo(channel, mark, room!);
+async function batchTo(channel: string, payload: string, room: string): Promise<string> {
+  const answer = await api(node.url).post(
+    "/api/publications",
+    { publications: [{ channel, payload, to: { rooms: [room] } }] },
+    { authorization: "Bearer web-secret" },
+  );
+  return answer.body.results[0].id;
+}
+const heard = (client: Client, mark: string): boolean =>
+  client.events.some(({ event, args }) => event !== "ready" && JSON.stringify(args).includes(`"${mark}"`));
+
+async function entered(token: string | undefined): Promise<Client | Verdict> {
+  const client = open("/channels", token);
+  const code = await outcome(client);
+  if (code !== "connected") return code;
+  await client.ask("subscribe", { channel: "news" });
+  return client;
+}
+
+/** Was somebody who may do everything, lost the connection, and comes back as who is asked about. */
+async function resumed(
+  token: string | undefined,
+  sub: string,
+  prepare: (client: Client) => Promise<void>,
+  during: () => Promise<unknown>,
+): Promise<Client | Verdict> {
+  const client = open("/channels", await sign({ sub, iat: now() + 5, ...BEFORE }));
+  await client.ready;
+  await client.ask("subscribe", { channel: "news" });
+  await publish(node.url, "news", "so that it has an offset");
+  await client.next("notification");
+  await prepare(client);
+  client.socket.auth = { ...client.socket.auth, token };
+  const refused = new Promise<Verdict>((resolve) =>
+    client.socket.on("connect_error", (error: Error & { data?: { code?: string } }) =>
+      resolve(error.data?.code ?? error.message),
+    ),
+  );
+  moveTo(client, node.url);
+  return Promise.race([away(client, during).then(() => client), refused]);
+}
+
+const PATHS: Record<string, Record<string, Ask>> = {
+  enter: {
+    live: async (token, _sub, [namespace]) => {
+      const code = await outcome(open(namespace!, token));
+      return code === "connected" ? "ok" : code;
+    },
+  },
+  hear: {
+    live: async (token, _sub, [channel]) => {
+      const client = await entered(token);
+      if (typeof client === "string") return client;
+      const answer = verdict(await client.ask("subscribe", { channel }));
+      expect(await hears(client, channel!)).toBe(answer === "ok");
+      return answer;
+    },
+    replay: async (token, _sub, [channel]) => {
+      const mark = `M${published++}`;
+      const since = await publish(node.url, "news", "before");
+      await say(channel!, mark);
+      const client = await entered(token);
+      if (typeof client === "string") return client;
+      const answer = verdict(await client.ask("subscribe", { channel, since }));
+      await hears(client, "news");
+      // What is subscribed to already is not replayed.
+      if (channel !== "news") expect(heard(client, mark)).toBe(answer === "ok");
+      return answer;
+    },
+    resumed: async (token, sub, [channel]) => {
+      const mark = `M${published++}`;
+      const client = await resumed(
+        token,
+        sub,
+        async (before) => expect(verdict(await before.ask("subscribe", { channel }))).toBe("ok"),
+        () => say(channel!, mark),
+      );
+      if (typeof client === "string") return client;
+      const caughtUp = heard(client, mark);
+      expect(await hears(client, channel!)).toBe(caughtUp);
+      return caughtUp ? "ok" : "FORBIDDEN";
+    },
+    history: async (token, _sub, [channel]) => {
+      const mark = `M${published++}`;
+      await say(channel!, mark);
+      const answer = await api(node.url).get(`/api/channels/${channel}/publications?limit=1000`, bearer(token));
+      expect(answer.text.includes(mark)).toBe(answer.status === 200);
+      return status(answer);
+    },
+  },
+  join: {
+    live: async (token, _sub, [channel, room]) => {
+      const client = await entered(token);
+      if (typeof client === "string") return client;
+      await client.ask("subscribe", { channel });
+      const answer = verdict(await client.ask("join", { channel, room }));
+      expect(await hears(client, channel!, room)).toBe(answer === "ok");
+      return answer;
+    },
+    resumed: async (token, sub, [channel, room]) => {
+      let before = "";
+      const client = await resumed(
+        token,
+        sub,
+        async (one) => {
+          await one.ask("subscribe", { channel });
+          before = verdict(await one.ask("join", { channel, room }));
+        },
+        async () => {},
+      );
+      if (typeof client === "string") return client;
+      await client.ask("subscribe", { channel });
+      if (before !== "ok") expect(before).toBe("FORBIDDEN");
+      return (await hears(client, channel!, room)) ? "ok" : "FORBIDDEN";
+    },
+    history: async (token, _sub, [channel, room]) => {
+      const mark = `M${published++}`;
+      await say(channel!, mark, room);
+      const answer = await api(node.url).get(`/api/channels/${channel}/publications?limit=1000`, bearer(token));
+      if (answer.status !== 200) return status(answer);
+      return answer.text.includes(mark) ? "ok" : "FORBIDDEN";
+    },
+  },
+  publish: {
+    socket: async (token, _sub, [channel]) => {
+      const client = await entered(token);
+      return typeof client === "string" ? client : verdict(await client.ask("publish", { channel, payload: 1 }));
+    },
+    REST: async (token, _sub, [channel]) =>
+      status(await api(node.url).post(`/api/notifications/${channel}`, 1, bearer(token))),
+  },
+  refresh: {
+    REST: async (token, _sub, [namespace]) =>
+      status(await api(node.url).post(`/api/refresh/${namespace}`, { scope: "A" }, bearer(token))),
+  },
+  batch: {
+    REST: async (token, _sub, [channel]) =>
+      status(await api(node.url).post("/api/publications", { publications: [{ channel, payload: 1 }] }, bearer(token))),
+  },
+  operate: {
+    metrics: async (token) => await api(node.url).get("/metrics", bearer(token)).then(status),
+    revoke: async (token) =>
+      status(await api(node.url).delete("/api/users/nobody-there/connections", undefined, bearer(token))),
+  },
+};
+
+const [header = "", ...lines] = TABLE.trim().split("\n");
+const kinds = header.trim().split(/\s+/);
+const rows = lines.map((line) => ({ name: line.slice(0, 23).trim(), cells: line.slice(23).trim().split(/\s+/) }));
+
+test("the table has a cell for each kind of token and a path for each action", () => {
+  expect(kinds).toEqual(Object.keys(KINDS));
+  for (const { name, cells } of rows)
+    expect([name, cells.length, name.split(" ")[0]! in PATHS]).toEqual([name, kinds.length, true]);
+});
+
+describe.each(rows)("$name", ({ name, cells }) => {
+  const [action = "", ...argument] = name.split(" ");
+  test.each(kinds.map((kind, i) => [kind, CODES[cells[i] as keyof typeof CODES]] as const))(
+    "%s: %s",
+    async (kind, expected) => {
+      const found: Record<string, Verdict> = {};
+      for (const [path, ask] of Object.entries(PATHS[action]!)) {
+        const sub = `u${users++}`;
+        found[path] = await ask(await KINDS[kind]!(sub), sub, argument);
+      }
+
+      expect(found).toEqual(Object.fromEntries(Object.keys(found).map((path) => [path, expected])));
+    },
+  );
+});
