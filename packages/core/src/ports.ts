@@ -111,6 +111,10 @@ export interface SessionRecord {
   readonly channels: readonly ChannelName[];
   /** Channels that were replayed by `since`, with the connection's position then: until it heard a later id, a cut may have hit the replay. */
   readonly replays: readonly (readonly [ChannelName, PublicationId])[];
+  /** Stretches in which nothing was for this connection: after the event with the id `heard`, up to `upTo`. */
+  readonly quiet?: readonly (readonly [heard: PublicationId, upTo: PublicationId])[];
+  /** The client was told a gap up to here because its session was lost; with an older offset it did not get to hear of it. */
+  readonly floor?: PublicationId;
 }
 
 /** Session records by private session id; any node can read what another wrote. */

@@ -56,7 +56,8 @@ function readRecord(text: string): SessionRecord | undefined {
     return undefined;
   }
   if (!isPlainObject(value)) return undefined;
-  const { sub, namespace, rooms, channels, replays } = value;
+  const { sub, namespace, rooms, channels, replays, quiet, floor } = value;
+  const isId = (id: unknown) => parseId(id) !== undefined;
   const isPair = (pair: unknown, isSecond: (second: unknown) => boolean) =>
     Array.isArray(pair) && pair.length === 2 && isChannelName(pair[0]) && isSecond(pair[1]);
   const fits =
@@ -67,8 +68,20 @@ function readRecord(text: string): SessionRecord | undefined {
     Array.isArray(channels) &&
     channels.every(isChannelName) &&
     Array.isArray(replays) &&
-    replays.every((pair) => isPair(pair, (id) => parseId(id) !== undefined));
-  return fits ? { sub, namespace, rooms, channels, replays } : undefined;
+    replays.every((pair) => isPair(pair, isId)) &&
+    (quiet === undefined ||
+      (Array.isArray(quiet) && quiet.every((pair) => Array.isArray(pair) && pair.length === 2 && pair.every(isId)))) &&
+    (floor === undefined || isId(floor));
+  if (!fits) return undefined;
+  return {
+    sub,
+    namespace,
+    rooms,
+    channels,
+    replays,
+    ...(quiet !== undefined && { quiet }),
+    ...(floor !== undefined && { floor: floor as string }),
+  };
 }
 
 const TOUCH_PAGE = 500;

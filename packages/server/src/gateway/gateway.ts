@@ -169,6 +169,7 @@ export class Gateway implements SequencerListener {
   }
 
   gap(position: Position, cause: string): void {
+    if (cause === "epoch") this.#options.sessions.renew();
     const id = formatId(position);
     const found = this.#hubs.map(({ namespace, ownChannel }) =>
       targets(namespace, ownChannel, { gap: {}, id, timestampMs: 0 }),

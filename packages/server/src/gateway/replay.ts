@@ -43,6 +43,11 @@ export class Replay {
     this.#options = options;
   }
 
+  /** The position up to which nothing is still to be written to `connection`. */
+  settled(connection: Connection): Position {
+    return this.#options.settled(connection);
+  }
+
   /**
    * Acks, writes what was missed and joins in one synchronous step, so that nothing falls between. `undefined` when the connection
    * closed first. Throws `BUS_UNAVAILABLE`, and `FORBIDDEN` when a renewed token took the subscription away meanwhile (`isHeld`).

@@ -5,11 +5,12 @@
  * A request is judged at its arrival and runs in its connection's order, once the connection is whole. How many may wait is bounded.
  */
 import type { Interest, Logger, Meter, Publish } from "@carillon/core";
-import { CarillonError, type Draft, formatId, parseId, REQUEST } from "@carillon/protocol";
+import { CarillonError, comparePositions, type Draft, formatId, parseId, REQUEST } from "@carillon/protocol";
 import type { Policy, Principal } from "../auth/principal.ts";
 import type { MessageRate } from "../limits/message-rate.ts";
 import type { LimitedLog } from "../ops/limited-log.ts";
 import type { Connection } from "./connection.ts";
+import { gapFrame } from "./frames.ts";
 import type { Replay } from "./replay.ts";
 import { type Body, bodyOf, channelOf, foregroundOf, payloadOf, roomOf, seenOf, tokenOf } from "./request-bodies.ts";
 import { channelRoom, entityRoom } from "./rooms.ts";
@@ -187,8 +188,20 @@ export class Requests {
       // A renewed token took it away meanwhile.
       if (!connection.isIn(channel, room)) throw new CarillonError("FORBIDDEN");
       enterRoom(connection, channel, room);
+      this.#tellOfLostRoom(connection, channel);
       return answer;
     };
+  }
+
+  /** Its session was lost, and it joins again in good faith; what went to the room since the gap that it was told, it did not get. */
+  #tellOfLostRoom(connection: Connection, channel: string): void {
+    const { replay, meter } = this.#options;
+    const { floor, style } = connection;
+    if (floor === undefined || !connection.listensTo(channel)) return;
+    const upTo = replay.settled(connection);
+    if (comparePositions(upTo, floor) <= 0) return;
+    connection.write(gapFrame(style, [channel], formatId(upTo)), upTo);
+    meter.count("gapsTold", 1, { cause: "unknown_session" });
   }
 
   #leave(connection: Connection, body: Body): Run {
@@ -207,9 +220,11 @@ export class Requests {
 
   #subscribe(connection: Connection, body: Body, ack: Ack): Run {
     const channel = this.#channel(connection, body);
-    const since = body.since === undefined || body.since === null ? undefined : { position: parseId(body.since) };
+    const asked = body.since === undefined || body.since === null ? undefined : { position: parseId(body.since) };
     const { policy, limits, interest, replay } = this.#options;
     return async () => {
+      // Its session was lost, so it subscribes again in good faith: since the gap that it was told nothing may be missing.
+      const since = asked ?? (connection.floor === undefined ? undefined : { position: connection.floor });
       if (!policy.mayHear(connection.principal, channel)) throw new CarillonError("FORBIDDEN");
       const before = connection.channels.get(channel);
       if (before !== undefined) return { channel, id: formatId(connection.position), recovered: before.recovered };

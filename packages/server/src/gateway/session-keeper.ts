@@ -20,11 +20,7 @@ import type { Connection } from "./connection.ts";
  * proves the rest from `upTo` on. There are two stretches: the one up to now, and the last long one that ended with an event, for
  * a client that was gone already when that was sent.
  */
-export interface KeptRecord extends SessionRecord {
-  readonly quiet?: readonly (readonly [heard: PublicationId, upTo: PublicationId])[];
-  /** The client was told a gap up to here because its session was lost; with an older offset it did not get to hear of it. */
-  readonly floor?: PublicationId;
-}
+export type KeptRecord = SessionRecord;
 
 export interface SessionKeeperOptions {
   readonly sessions: Sessions;
@@ -69,6 +65,11 @@ export class SessionKeeper {
 
   stop(): void {
     clearInterval(this.#timer);
+  }
+
+  /** The store may have lost every record: they are written anew, at a pace, for those who have theirs to lose. */
+  renew(): void {
+    void this.#sweep();
   }
 
   /** What the client had under `pid`, cut down to what it may have now. Waits for the store while the client does. */

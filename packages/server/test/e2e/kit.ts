@@ -109,7 +109,10 @@ export class Raw {
 
   static async open(url: string): Promise<Raw> {
     const raw = new Raw(url);
-    await waitFor(() => raw.frames.some((frame) => frame.startsWith("0")), { what: "the open packet" });
+    await waitFor(() => raw.frames.some((frame) => frame.startsWith("0")), {
+      what: "the open packet",
+      timeoutMs: 60_000,
+    });
     return raw;
   }
 

@@ -1,7 +1,7 @@
 /** Where the log does not reach (guarantee 4): told with its position, on every path; and where little was heard, no gap is made up. */
 import { type NodeServer, startNode, startRedis, waitFor } from "@carillon/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { away, batch, compareIds, eventOf, ids, join, Raw, refresh, scopes } from "./kit.ts";
+import { away, batch, compareIds, eventOf, ids, join, message, Raw, refresh, scopes } from "./kit.ts";
 
 const many = (count: number, more: object = {}) =>
   Array.from({ length: count }, (_, n) => ({ channel: "trips", scope: `S_${n}`, ...more }));
@@ -125,11 +125,20 @@ test("Redis that was wiped is told as a gap, and numbers that begin anew are not
 
 describe("a session that the node remembers", () => {
   let node: NodeServer;
+  let stop: () => Promise<unknown>;
 
   beforeAll(async () => {
-    node = await startNode({ COALESCE_MS: "0", LOG_MAX_ENTRIES: "100", RING_MAX_ENTRIES: "16" });
+    const redis = await startRedis();
+    node = await startNode({
+      REDIS_URL: redis.url,
+      COALESCE_MS: "0",
+      LOG_MAX_ENTRIES: "100",
+      RING_MAX_ENTRIES: "16",
+      ROLES: "gateway",
+    });
+    stop = () => Promise.all([node.stop(), redis.stop()]);
   });
-  afterAll(() => node?.stop());
+  afterAll(() => stop?.());
 
   test("a connection that heard nothing for longer than the log reaches comes back whole", async () => {
     const client = join(node.url, "/trips", "websocket", { auth: { user: "1" } });
@@ -179,5 +188,20 @@ describe("a session that the node remembers", () => {
     expect(eventOf(await back.next('42/trips,["ready"'))[1].recovered).toBe(false);
     back.close();
     fresh.close();
+  });
+
+  test("a client that lost its session and subscribes again misses nothing since the gap that it was told", async () => {
+    const lost = await Raw.open(node.url);
+    lost.send('40/channels,{"pid":"AAAAAAAAAAAAAAAAAAAA","offset":"1-1"}');
+    await lost.next('42/channels,["ready"');
+    const id = await message(node.url, "chat", { text: "between the two" });
+
+    lost.send('42/channels,1["subscribe",{"channel":"chat"}]');
+
+    expect(eventOf(await lost.next('42/channels,["notification"'))[1]).toMatchObject({
+      id,
+      payload: { text: "between the two" },
+    });
+    lost.close();
   });
 });
