@@ -6,7 +6,7 @@
  * that it joined or subscribed; it is kept alive while the connection lives and for the log's retention after.
  */
 import type { Logger, SessionRecord, Sessions } from "@carillon/core";
-import { comparePositions, formatId, type Position, type PublicationId, parseId } from "@carillon/protocol";
+import { comparePositions, formatId, type Position, parseId } from "@carillon/protocol";
 import type { Policy } from "../auth/principal.ts";
 import type { Connection } from "./connection.ts";
 

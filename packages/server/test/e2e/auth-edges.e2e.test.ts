@@ -1,5 +1,5 @@
 /** Origins, secrets in places where they do not belong, keys like `__proto__`, and TLS. */
-import { api, type Client, type NodeServer, startRedis, waitFor } from "@carillon/testkit";
+import { api, type NodeServer, startRedis, waitFor } from "@carillon/testkit";
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { sign } from "../auth/kit.ts";

@@ -39,14 +39,7 @@ test.each([
     const readsBefore = await survives.metric("carillon_log_reads_total");
     const startedAt = performance.now();
 
-    const back = await Promise.all(
-      sessions.map(async (session) => {
-        const raw = await Raw.open(survives.url);
-        raw.send(`40/trips,${JSON.stringify(session)}`);
-        const ready = await raw.next('42/trips,["ready"', 120_000);
-        return { raw, ready };
-      }),
-    );
+    const back = await Promise.all(sessions.map((session) => resume(survives.url, session)));
 
     const tookMs = performance.now() - startedAt;
     const reads = (await survives.metric("carillon_log_reads_total")) - readsBefore;
@@ -55,7 +48,7 @@ test.each([
       await waitFor(() => raw.frames.filter((frame) => frame.startsWith('42/trips,["refresh"')).length === 20, {
         what: "the merged refreshes",
       });
-      expect(raw.frames.at(-1)).toContain(missed.at(-1));
+      expect(raw.frames.filter((frame) => frame.startsWith('42/trips,["refresh"')).at(-1)).toContain(missed.at(-1));
       raw.close();
     }
     console.log(`${COUNT} connections whole in ${Math.round(tookMs)} ms with ${reads} reads of the log`);
@@ -64,6 +57,22 @@ test.each([
     await redis.stop();
   },
 );
+
+/** Comes back again when the node, which has no time for it, closes the transport: as stock clients do. */
+async function resume(url: string, session: object): Promise<{ raw: Raw; ready: string }> {
+  for (;;) {
+    const raw = await Raw.open(url);
+    raw.send(`40/trips,${JSON.stringify(session)}`);
+    const isReady = (frame: string) => frame.startsWith('42/trips,["ready"');
+    await waitFor(() => raw.closed || raw.frames.some(isReady), {
+      what: "ready, or the end",
+      timeoutMs: 120_000,
+      everyMs: 50,
+    });
+    const ready = raw.frames.find(isReady);
+    if (ready !== undefined) return { raw, ready };
+  }
+}
 
 async function inGroups(count: number, size: number, work: () => Promise<void>): Promise<void> {
   for (let done = 0; done < count; done += size)

@@ -1,5 +1,5 @@
 /** A stock Socket.IO client in several namespaces at once, over one transport as in a browser, that keeps what it hears. */
-import { type Client, type ConnectOptions, connect, waitFor } from "@carillon/testkit";
+import { type Client, connect, waitFor } from "@carillon/testkit";
 import type { Socket } from "socket.io-client";
 import { expect } from "vitest";
 import { compareIds } from "../kit.ts";
@@ -18,13 +18,12 @@ export interface EarOptions {
   /** For messages. */
   readonly name: string;
   readonly transport: "websocket" | "polling";
-  /** Default: those of an ear that hears channels and two refresh namespaces. */
+  /** Default: /channels, /trips and /notifications. */
   readonly namespaces?: readonly string[];
   /** To subscribe to on /channels, before `openEar` resolves. */
   readonly channels?: readonly string[];
   readonly query?: Record<string, string>;
   readonly auth?: Record<string, unknown>;
-  readonly options?: ConnectOptions;
 }
 
 const HEARD = new Set(["refresh", "notification", "gap"]);
@@ -114,7 +113,6 @@ export async function openEar(url: string, options: EarOptions): Promise<Ear> {
     auth,
     reconnectionDelay: 50,
     reconnectionDelayMax: 500,
-    ...options.options,
   });
   const ear = new Ear(first, namespaces, options);
   try {
@@ -154,7 +152,7 @@ export function expectLogOrder(ear: Ear): void {
   }
 }
 
-/** Each of `expected` at each of the ears. */
+/** Waits until `condition` holds for every ear; else says what those heard for which it does not. */
 export async function allHear(
   ears: readonly Ear[],
   what: string,
