@@ -11,6 +11,7 @@ export * from "./metrics.ts";
 export * from "./ports.ts";
 export * from "./publish.ts";
 export * from "./publisher.ts";
+export * from "./rarely.ts";
 export * from "./relay.ts";
 export * from "./revocations.ts";
 export * from "./ring.ts";

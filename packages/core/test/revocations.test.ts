@@ -57,10 +57,7 @@ test("listeners hear of each once, by whatever way it came, and nothing moves ba
 
 test("a node that did not hear of one finds it when it reads, and is not ready before it read once", async () => {
   const store = new MemoryRevocations(RETENTION_MS);
-  const deaf = list(
-    { revoke: (one) => store.revoke(one), load: () => store.load(), onRevoked() {} },
-    20,
-  );
+  const deaf = list({ revoke: (one) => store.revoke(one), load: () => store.load(), onRevoked() {} }, 20);
   expect(deaf.loaded).toBe(false);
   deaf.start();
   await vi.waitFor(() => expect(deaf.loaded).toBe(true));

@@ -1,4 +1,4 @@
-import type { Feed, FeedListener, Logger, Mark, Meter } from "@carillon/core";
+import { type Feed, type FeedListener, type Logger, type Mark, type Meter, Rarely } from "@carillon/core";
 import pg from "pg";
 import type { Query } from "./connection.ts";
 
@@ -20,6 +20,7 @@ export class NotifyFeed implements Feed {
   readonly name = "notify";
   readonly #meter: Meter;
   readonly #logger: Logger;
+  readonly #rarely = new Rarely(60_000);
   readonly #listeners: FeedListener[] = [];
   #wanted: ReadonlySet<string> = new Set();
   readonly #open = new Set<string>();
@@ -94,8 +95,12 @@ export class NotifyFeed implements Feed {
 
   #mark(text: string): void {
     const mark = parseMark(text);
-    if (mark === undefined) this.#meter.count("feedDropped", 1, { feed: this.name, reason: "mark" });
-    else for (const listener of this.#listeners) listener.mark(mark);
+    if (mark === undefined) {
+      this.#meter.count("drops", 1, { reason: "feed_mark" });
+      this.#rarely.say("mark", (heldBack) =>
+        this.#logger.warn({ channel: MARK_CHANNEL, heldBack }, "something that is no mark of ours was dropped"),
+      );
+    } else for (const listener of this.#listeners) listener.mark(mark);
   }
 
   #sync(): Promise<void> {

@@ -1,4 +1,4 @@
-import { type AppendRequest, bounded, type Logger, type Meter } from "@carillon/core";
+import { type AppendRequest, bounded, type Logger, type Meter, Rarely } from "@carillon/core";
 import {
   type Audience,
   canonicalChannel,
@@ -28,7 +28,7 @@ const WARN_EVERY_MS = 60_000;
 /** Makes append requests of outbox rows. */
 export class OutboxRows {
   readonly #options: RowOptions;
-  readonly #warnedAt = new Map<string, number>();
+  readonly #rarely = new Rarely(WARN_EVERY_MS);
 
   constructor(options: RowOptions) {
     this.#options = options;
@@ -82,9 +82,8 @@ export class OutboxRows {
 
   #drop(reason: string, fields: object): void {
     this.#options.meter.count("drops", 1, { reason });
-    const now = performance.now();
-    if (now - (this.#warnedAt.get(reason) ?? Number.NEGATIVE_INFINITY) < WARN_EVERY_MS) return;
-    this.#warnedAt.set(reason, now);
-    this.#options.logger.warn({ reason, ...fields }, "an outbox row was not published as it was meant");
+    this.#rarely.say(reason, (heldBack) =>
+      this.#options.logger.warn({ reason, heldBack, ...fields }, "an outbox row was not published as it was meant"),
+    );
   }
 }

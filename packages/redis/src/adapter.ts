@@ -1,9 +1,8 @@
-import { type Logger, type Meter, noLogger, noMeter } from "@carillon/core";
+import { type Logger, type Meter, noLogger, noMeter, Rarely } from "@carillon/core";
 import { RedisAdapter, type RedisAdapterOptions } from "@socket.io/redis-adapter";
 import type { Namespace } from "socket.io";
 import type { Adapter } from "socket.io-adapter";
 import type { RedisConnections } from "./connections.ts";
-import { Rarely } from "./rarely.ts";
 import { BROADCAST, HEARTBEAT } from "./record.ts";
 import type { Subscriptions } from "./subscriptions.ts";
 

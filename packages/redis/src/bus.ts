@@ -1,8 +1,7 @@
-import { type Bus, type BusListener, type Logger, type Meter, noLogger, noMeter } from "@carillon/core";
+import { type Bus, type BusListener, type Logger, type Meter, noLogger, noMeter, Rarely } from "@carillon/core";
 import { parseId } from "@carillon/protocol";
 import type { RedisConnections } from "./connections.ts";
 import type { RedisLog } from "./log.ts";
-import { Rarely } from "./rarely.ts";
 import { BROADCAST, decodeBroadcast, HEARTBEAT } from "./record.ts";
 
 export interface RedisBusOptions {

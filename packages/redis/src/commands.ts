@@ -1,8 +1,8 @@
 import type { Logger, Meter } from "@carillon/core";
+import { Rarely } from "@carillon/core";
 import { CarillonError } from "@carillon/protocol";
 import type { Redis } from "ioredis";
 import { isOutage, isTransient, Unreachable } from "./failures.ts";
-import { Rarely } from "./rarely.ts";
 
 export interface RunOptions {
   /** From the call to its answer, waiting for the connection and repeats included. */

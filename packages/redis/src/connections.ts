@@ -1,10 +1,9 @@
-import { type Logger, type Meter, noLogger, noMeter } from "@carillon/core";
+import { type Logger, type Meter, noLogger, noMeter, Rarely } from "@carillon/core";
 import { Redis, type RedisOptions } from "ioredis";
 import { RedisCommands } from "./commands.ts";
 import { isAuthenticationFailure, isDemotion } from "./failures.ts";
 import { type RedisNames, redisNames } from "./keys.ts";
 import { type ProbeOptions, probe, type RedisProblem } from "./probe.ts";
-import { Rarely } from "./rarely.ts";
 import { jitter, reconnect } from "./reconnect.ts";
 import { type Address, slotConnector } from "./slot-connector.ts";
 import { Subscriptions } from "./subscriptions.ts";

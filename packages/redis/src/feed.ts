@@ -1,5 +1,14 @@
 import { randomBytes } from "node:crypto";
-import { type Feed, type FeedListener, type Logger, type Mark, type Meter, noLogger, noMeter } from "@carillon/core";
+import {
+  type Feed,
+  type FeedListener,
+  type Logger,
+  type Mark,
+  type Meter,
+  noLogger,
+  noMeter,
+  Rarely,
+} from "@carillon/core";
 import type { RedisConnections } from "./connections.ts";
 import { compileGlob } from "./glob.ts";
 import type { Subscriptions } from "./subscriptions.ts";
@@ -28,6 +37,7 @@ export class RedisFeed implements Feed {
   readonly #globs: readonly ((channel: string) => boolean)[];
   readonly #meter: Meter;
   readonly #logger: Logger;
+  readonly #rarely = new Rarely(60_000);
   readonly #echoChannel: string;
   #subscriptions: Subscriptions | undefined;
   #listener: FeedListener | undefined;
@@ -92,8 +102,12 @@ export class RedisFeed implements Feed {
 
   #mark(text: string): void {
     const match = /^(\d{1,15}) (\d{1,15})$/.exec(text);
-    if (match === null) this.#meter.count("drops", 1, { reason: "feed_mark" });
-    else this.#listener?.mark({ mark: Number(match[1]), done: Number(match[2]) });
+    if (match === null) {
+      this.#meter.count("drops", 1, { reason: "feed_mark" });
+      this.#rarely.say("mark", (heldBack) =>
+        this.#logger.warn({ heldBack }, "something that is no mark of ours was dropped"),
+      );
+    } else this.#listener?.mark({ mark: Number(match[1]), done: Number(match[2]) });
   }
 
   #subscribed(): void {

@@ -41,7 +41,6 @@ export class RedisLog implements Log {
   readonly #names: RedisConnections["names"];
   readonly #keys: readonly string[];
   readonly #options: RedisLogOptions;
-  readonly #meter: Meter;
   readonly #logger: Logger;
   readonly #queue: AppendQueue;
   readonly #callKey: string;
@@ -56,7 +55,6 @@ export class RedisLog implements Log {
     this.#keys = [names.log, names.meta, names.checkpoints];
     this.#callKey = names.call(randomBytes(12).toString("base64url"));
     this.#options = options;
-    this.#meter = meter;
     this.#logger = logger;
     this.#queue = new AppendQueue({ timeoutMs: appendTimeoutMs, meter });
     defineScripts(commands.redis);

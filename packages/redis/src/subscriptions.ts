@@ -1,6 +1,6 @@
 import type { Logger, Meter } from "@carillon/core";
+import { Rarely } from "@carillon/core";
 import type { Redis } from "ioredis";
-import { Rarely } from "./rarely.ts";
 import { reconnect } from "./reconnect.ts";
 
 export type MessageHandler = (channel: Buffer, message: Buffer) => void;

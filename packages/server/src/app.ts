@@ -78,7 +78,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   });
   const namespaces = new Set(settings.namespaces);
   const onNonsense = (ingress: "redis" | "postgres", channel: string) => {
-    meter.count("feedDropped", 1, { feed: ingress, reason: "not_understood" });
+    meter.count("feedDropped", 1, { feed: ingress === "redis" ? "redis" : "notify", reason: "not_understood" });
     limited.warn(`nonsense ${ingress} ${channel}`, { ingress, channel }, "a message was not understood and dropped");
   };
 

@@ -209,7 +209,10 @@ describe("expiry", () => {
     await channels.next("notification", ({ payload }) => payload === "end");
     for (const client of [trips, channels]) await client.next("refresh", ({ scope }) => scope === "END");
 
-    expect(channels.events.map(({ args }) => args[0]?.payload ?? args[0]?.scope).filter(Boolean)).toEqual(["end", "END"]);
+    expect(channels.events.map(({ args }) => args[0]?.payload ?? args[0]?.scope).filter(Boolean)).toEqual([
+      "end",
+      "END",
+    ]);
     expect(trips.events.map(({ args }) => args[0]?.scope).filter(Boolean)).toEqual(["END"]);
     expect(await channels.ask("subscribe", { channel: "chat" })).toMatchObject({
       ok: false,

@@ -75,7 +75,7 @@ const NO_REFRESH = [
 const NO_EVENT = ['{"scope":"a b"}', '{"scope":5}', '{"scope":"A","to":"everybody"}', '{"to":{"users":[{}]}}'];
 
 async function expectDropped(
-  feed: "redis" | "postgres",
+  feed: "redis" | "notify",
   kinds: number,
   before: number,
   channels: string[],
@@ -83,7 +83,10 @@ async function expectDropped(
   const dropped = () => total(stage.nodes, "carillon_feed_dropped_total", { feed, reason: "not_understood" });
   await waitFor(async () => (await dropped()) >= before + kinds, { what: `${kinds} dropped from ${feed}` });
   expect((await dropped()) - before).toBe(kinds);
-  const lines = logs(({ msg, ingress }) => msg === "a message was not understood and dropped" && ingress === feed);
+  const lines = logs(
+    ({ msg, ingress }) =>
+      msg === "a message was not understood and dropped" && ingress === (feed === "redis" ? "redis" : "postgres"),
+  );
   expect(lines.map(({ channel }) => channel).sort()).toEqual([...channels].sort());
 }
 
@@ -158,7 +161,7 @@ test("on the product's own channels in Redis, where nobody else should publish",
 });
 
 test("by NOTIFY, and by a trigger's pg_notify", async () => {
-  const before = await dropped("postgres");
+  const before = await dropped("notify");
   const from = ears.map((ear) => ear.heard.length);
   const notifiable = NO_REFRESH.filter((text) => Buffer.byteLength(text) < 8000);
 
@@ -174,7 +177,7 @@ test("by NOTIFY, and by a trigger's pg_notify", async () => {
     return scopes.includes("GOOD.notify") && scopes.includes("GOOD.trigger") && ear.payloads("orders").length > 0;
   });
   for (const [index, ear] of ears.entries()) expect(ear.heard.slice(from[index])).toHaveLength(3);
-  await expectDropped("postgres", 2 * notifiable.length + 1, before, ["refresh.trips", "trips.refresh", "orders"]);
+  await expectDropped("notify", 2 * notifiable.length + 1, before, ["refresh.trips", "trips.refresh", "orders"]);
 });
 
 test("into the outbox: what can't be a channel or a user", async () => {
