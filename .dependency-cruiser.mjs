@@ -31,10 +31,14 @@ export default {
     },
     {
       name: "through-the-index",
-      comment: "A package reaches another through its index.ts; the conformance suites of the ports have one of their own.",
+      comment:
+        "A package reaches another through its index.ts; the conformance suites of the ports have one of their own.",
       severity: "error",
       from: { path: "^packages/([^/]+)/" },
-      to: { path: "^packages/", pathNot: ["^packages/$1/", "^packages/[^/]+/src/index\\.ts$", "^packages/core/conformance/index\\.ts$"] },
+      to: {
+        path: "^packages/",
+        pathNot: ["^packages/$1/", "^packages/[^/]+/src/index\\.ts$", "^packages/core/conformance/index\\.ts$"],
+      },
     },
     {
       name: "through-the-index-from-outside",

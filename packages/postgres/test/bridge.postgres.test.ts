@@ -117,7 +117,7 @@ describe("NOTIFY", () => {
       { mark: 5, done: 3 },
       { mark: 6, done: 3 },
     ]);
-    expect(meter.counts.get("feedDropped:notify:mark")).toBe(2);
+    expect(meter.counts.get("drops:feed_mark")).toBe(2);
   });
 
   test("a connection that is lost interrupts the feed and opens its channels again", async () => {

@@ -1,0 +1,30 @@
+/** `npm run churn -- [--seconds 600] [--clients 200]`: clients that come, ask, misbehave and go; what they leave behind must be nothing. */
+import { parseArgs } from "node:util";
+import { churn } from "./churn.ts";
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: "string", default: "600" },
+    clients: { type: "string", default: "200" },
+    rounds: { type: "string", default: "6" },
+    help: { type: "boolean", short: "h", default: false },
+  },
+});
+if (values.help) {
+  console.log("usage: npm run churn -- [--seconds 600] [--clients 200] [--rounds 6]");
+  process.exit(0);
+}
+const [seconds, clients, rounds] = [values.seconds, values.clients, values.rounds].map(Number) as [
+  number,
+  number,
+  number,
+];
+if (![seconds, clients].every((n) => Number.isInteger(n) && n > 0) || !(rounds >= 3)) {
+  console.error("--seconds and --clients are whole numbers, and --rounds is at least 3");
+  process.exit(2);
+}
+
+const faults = await churn({ seconds, clients, rounds, say: (line) => console.log(line) });
+for (const fault of faults) console.error(`FAULT: ${fault}`);
+console.log(faults.length === 0 ? "Nothing was left behind." : `${faults.length} faults.`);
+process.exit(faults.length === 0 ? 0 : 1);
