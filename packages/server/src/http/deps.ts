@@ -5,7 +5,6 @@ import type { ChannelName, Publication, PublicationId } from "@carillon/protocol
 import type { FastifyBaseLogger } from "fastify";
 import type { Principal } from "../auth/principal.ts";
 import type { Tickets } from "../auth/tickets.ts";
-import type { PublishQuotas } from "../limits/publish-quotas.ts";
 import type { NodeState, Readiness } from "../ops/health.ts";
 import type { Exposition } from "../ops/metrics.ts";
 import type { Settings } from "../settings/load.ts";
@@ -22,6 +21,12 @@ export interface Caller {
   readonly principal?: Principal;
   /** Without a channel: whether the action is allowed at all. */
   may(action: Action, channel?: ChannelName): boolean;
+}
+
+/** How much callers may ask for. Each throws `RATE_LIMITED`. */
+export interface CallerQuotas {
+  publish(caller: Caller, publications?: number): Promise<void>;
+  ticket(caller: Caller): Promise<void>;
 }
 
 export interface Credentials {
@@ -77,7 +82,7 @@ export interface HttpDeps {
   readonly revoke: (whom: { readonly user: string; readonly sid?: string; readonly reason?: string }) => Promise<void>;
   readonly tickets: Pick<Tickets, "issue">;
   /** How much each caller may publish; absent: as much as they like. */
-  readonly quotas?: Pick<PublishQuotas, "publish" | "ticket">;
+  readonly quotas?: CallerQuotas;
   readonly health: { readonly state: NodeState; readiness(): Promise<Readiness> };
   /** Absent where `METRICS_PORT` moves them away. */
   readonly metrics?: Exposition;
