@@ -1,4 +1,4 @@
-/** Who may import whom, as DESIGN.md's table has it. Packages depend downward only, and reach each other through index.ts. */
+/** Who may import whom. Packages depend downward only, and reach each other through index.ts. */
 const mayImport = {
   protocol: [],
   core: ["protocol"],

@@ -24,7 +24,7 @@ interface Report {
 const report = parsed(stdout);
 const counts = report?.metadata?.vulnerabilities;
 if (report === undefined || counts === undefined) {
-  const reason = report?.error?.message ?? `${stdout}${stderr}`.trim().split("\n").at(-1) ?? `exit code ${status}`;
+  const reason = report?.error?.message ?? (text(`${stdout}${stderr}`) || `exit code ${status}`);
   console.log(`NOT AUDITED: this registry could not be asked about vulnerabilities (${reason}).`);
   console.log("Nothing is known about the dependencies; ask again with a registry that has an audit endpoint:");
   console.log("  npm_config_registry=https://registry.npmjs.org npm run audit");
@@ -42,6 +42,15 @@ console.log(
     .join(", ")}.`,
 );
 process.exit(grave > 0 ? 1 : 0);
+
+/** Without the frame that is drawn around it. */
+function text(output: string): string {
+  return output
+    .replaceAll(/[│╭╮╰╯─┌┐└┘]/g, " ")
+    .replaceAll(/\s+/g, " ")
+    .trim()
+    .slice(0, 300);
+}
 
 function parsed(text: string): Report | undefined {
   try {

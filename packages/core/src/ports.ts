@@ -102,7 +102,7 @@ export interface Feed {
   sendMark(mark: Mark): Promise<void>;
 }
 
-/** What a resumed connection gets back (M5). */
+/** What a resumed connection gets back. */
 export interface SessionRecord {
   readonly sub: string;
   readonly namespace: string;

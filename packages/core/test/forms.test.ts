@@ -14,7 +14,7 @@ const withoutChannel = (draft: Draft | undefined) => {
   return rest;
 };
 
-/** CONTRACT section 5: a message on `refresh.<ns>` or `<ns>.refresh`. `undefined`: counted and dropped. */
+/** A message on `refresh.<ns>` or `<ns>.refresh`. `undefined`: counted and dropped. */
 const refreshForms: [text: string, meaning: Omit<Draft, "channel"> | undefined][] = [
   // Everything here may have changed.
   ["", ALL],

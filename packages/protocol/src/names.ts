@@ -1,6 +1,6 @@
 /**
  * The one place that decides what is a name. Every ingress, gateway and route asks here, so that what one side accepts no
- * other side refuses. Rules: CONTRACT section 1, repeated in `docs/names.md`.
+ * other side refuses. The rules are those of `docs/names.md`.
  */
 import { CarillonError, type ErrorCode } from "./errors.ts";
 import { numberText } from "./json.ts";

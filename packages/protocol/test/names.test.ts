@@ -39,7 +39,7 @@ function codeOf(action: () => unknown): string | undefined {
   }
 }
 
-/** The rule of CONTRACT section 1 in other words than the code's. */
+/** The rule of docs/names.md in other words than the code's. */
 function fits(text: string, max: number, start: boolean): boolean {
   const characters = [...text];
   if (characters.length < 1 || characters.length > max) return false;

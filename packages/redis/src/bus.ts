@@ -17,7 +17,7 @@ export interface RedisBusOptions {
 export const BUS_VERSION = 1;
 
 /**
- * Hears what the append script publishes, and checks that it still hears (M2).
+ * Hears what the append script publishes, and checks that it still hears.
  *
  * Each node beats once a second on the very channel that carries the data. So a subscription that went away in silence, a
  * half-open connection and a listener on a demoted master all look the same: no heartbeat, not even the own one; and the

@@ -93,7 +93,7 @@ export function connectRedis(options: RedisConnectOptions): RedisConnections {
 
 type Base = Omit<RedisOptions, "replyMapping">;
 
-/** How ioredis is set for every connection; DESIGN decision 2 tells what each of these prevents. */
+/** How ioredis is set for every connection: left to itself it queues without bound, backs off for seconds and drops what was in flight. */
 function baseOptions(options: RedisConnectOptions, names: RedisNames): Base {
   const at = address(options);
   const shared: Base = {

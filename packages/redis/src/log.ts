@@ -29,7 +29,7 @@ export interface RedisLogOptions {
 }
 
 /**
- * The log as a stream in Redis (M1).
+ * The log as a stream in Redis.
  *
  * One call is in flight at a time, and what comes meanwhile shares the next one. So a call's cost is shared when there is much to
  * do, and a failed request is never overtaken by one that depends on it.

@@ -8,7 +8,7 @@ export interface RedisSessionsOptions {
   readonly meter?: Meter;
 }
 
-/** Session records as JSON, a key each (M5). */
+/** Session records as JSON, a key each. */
 export class RedisSessions implements Sessions {
   readonly #commands: RedisConnections["commands"];
   readonly #names: RedisConnections["names"];

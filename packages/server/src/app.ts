@@ -56,6 +56,13 @@ const REACH_TIMEOUT_MS = 2000;
 /** A client asks for everything that it wants in one breath when it connects. */
 const MESSAGES_BURST_S = 5;
 const TICKETS_PER_USER_PER_S = 5;
+const POLLING_CLOSE_TIMEOUT_MS = 2000;
+
+interface OpenedEngine {
+  readonly request: IncomingMessage;
+  readonly transport: { closeTimeout?: number };
+  once(event: "close", listener: () => void): void;
+}
 
 /** Resolves once the node listens. Redis or Postgres may still be away: readiness says so. Rejects on what no waiting helps. */
 export async function startApp(settings: Settings, node: string, logger: PinoLogger): Promise<App> {
@@ -269,9 +276,11 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       },
     };
     attachWithGate(io, wsServer ?? http.server, gate, sessionIds(settings.stickyRoute));
-    io.engine.on("connection", (engine: { request: IncomingMessage; once(event: "close", end: () => void): void }) =>
-      engine.once("close", addresses.hold(engine.request)),
-    );
+    io.engine.on("connection", (engine: OpenedEngine) => {
+      engine.once("close", addresses.hold(engine.request));
+      // Or who handshakes by polling and never polls would hold a place for half a minute after it was told to go.
+      engine.transport.closeTimeout = POLLING_CLOSE_TIMEOUT_MS;
+    });
   }
 
   health.add("bus", "down", () => {

@@ -1,5 +1,5 @@
 /**
- * Makes a connection whole (M3, M4): from an offset, or from nothing, to this node's position, in rooms and live.
+ * Makes a connection whole: from an offset, or from nothing, to this node's position, in rooms and live.
  *
  * Reading may take a while; the last step is synchronous: what arrived meanwhile is read from the ring, written, and the rooms
  * are joined before any other publication can come. A resume is whole only where the log proves it, by arithmetic; everything

@@ -1,5 +1,5 @@
 /**
- * Session records (M5): what gives a client its rooms and subscriptions back on any node after its own was killed.
+ * Session records: what gives a client its rooms and subscriptions back on any node after its own was killed.
  *
  * Every connection has one, also with nothing in it: so a session id without a record is one that expired or never was, and its
  * client is told a gap instead of a "recovered" that silently lost its rooms. A record is in the store before the client hears
