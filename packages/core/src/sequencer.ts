@@ -1,5 +1,5 @@
 /**
- * A node's position in the log, and the one repair .
+ * A node's position in the log, and the one repair.
  *
  * Broadcasts are hints that carry the data. Whatever happens to them - lost, doubled, reordered, a subscription that silently
  * went away - shows in the arithmetic: the next number is delivered, a known one dropped, a hole read from the log, another
