@@ -226,6 +226,34 @@ describe("expiry", () => {
     expect(heard.flatMap(({ args }) => args[0]?.payload ?? [])).toEqual(["missed"]);
   });
 
+  test("what is being asked for while another connection of the transport renews its token is judged by the new one", async () => {
+    const token = await sign({ sub: "racer", channels: ["chat", "news"], rooms: ["trip:*"] });
+    const channels = keep(connectWith(third().url, "/channels", { token }));
+    await channels.ready;
+    const root = channels.socket.io.socket("/", { auth: { token } });
+    const heard: unknown[] = [];
+    root.on("notification", ({ payload }) => heard.push(payload));
+    await waitFor(() => root.connected, { what: "the second namespace" });
+    const ask = (event: string, body: object) => root.timeout(10_000).emitWithAck(event, body);
+    expect(await ask("subscribe", { channel: "news" })).toMatchObject({ ok: true });
+
+    proxy.blackhole(); // so that both wait for the store
+    const asked = [ask("subscribe", { channel: "chat" }), ask("join", { channel: "news", room: "trip:1" })];
+    const renewed = await channels.ask("auth:refresh", { token: await sign({ sub: "racer", channels: ["news"] }) });
+    await proxy.restore();
+    const answers = await Promise.all(asked);
+    await publish(first().url, "chat", "secret");
+    await publish(first().url, "news", "end");
+    await waitFor(() => heard.includes("end"), { what: "the end" });
+
+    expect(renewed).toEqual({ ok: true });
+    expect(answers).toEqual([
+      { ok: false, error: { code: "FORBIDDEN", message: expect.any(String) } },
+      { ok: false, error: { code: "FORBIDDEN", message: expect.any(String) } },
+    ]);
+    expect(heard).toEqual(["end"]);
+  });
+
   test("another user's token is refused and ends the connection; nonsense is refused and does not", async () => {
     const client = keep(await connectAs(first().url, "/trips", {}, { reconnection: false }));
     await client.ready;
