@@ -10,7 +10,10 @@ const began = performance.now();
 const until = began + Number(seconds) * 1000;
 let appended = 0;
 const worker = async (size: number) => {
-  while (performance.now() < until) appended += (await log.append(Array.from({ length: size }, () => request))).length;
+  while (performance.now() < until) {
+    const { length } = await log.append(Array.from({ length: size }, () => request));
+    appended += length;
+  }
 };
 if (way.startsWith("batches")) await Promise.all([worker(100), worker(100)]);
 else await Promise.all(Array.from({ length: way.includes("64") ? 64 : 1 }, () => worker(1)));

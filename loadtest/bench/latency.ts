@@ -1,3 +1,4 @@
+import { noLogger } from "@carillon/core";
 import { migrate } from "@carillon/postgres";
 import { connect, NodeServer, queryAt, startPostgres, startRedis } from "@carillon/testkit";
 import pg from "pg";
@@ -15,7 +16,7 @@ export const latency: Bench = {
     const milliseconds: number[] = [];
     try {
       const url = await postgres.createDatabase();
-      await migrate(url, { logger: console });
+      await migrate(url, { logger: noLogger });
       await queryAt(url, "create table watched (id bigint primary key, note text)");
       await queryAt(url, "select carillon.watch('watched', 'bench')");
       const node = new NodeServer({ DATABASE_URL: url, REDIS_URL: redis.url });
