@@ -43,7 +43,7 @@ class Listener {
   }
 
   get ids(): string[] {
-    const heard = this.client.events.filter(({ event }) => event === "notification" || event === "refresh");
+    const heard = this.client.events.filter(({ event }) => ["notification", "refresh", "gap"].includes(event));
     const ids = heard.map(({ args }): string => args.at(-1));
     return ids.slice(ids.indexOf(first));
   }
@@ -225,8 +225,9 @@ async function agreed(): Promise<string[]> {
     (_, n) => `${first.split("-")[0]}-${from + n}`,
   );
   for (const { kind, client, ids } of listeners) {
-    const gaps = client.events.filter(({ event }) => event === "gap");
-    assert.deepEqual(gaps, [], `${kind} was told of a gap though Redis was always there`);
+    // One that names channels is of a feed without memory, whose carrier was killed or replaced; nothing of it is published here.
+    const gaps = client.events.filter(({ event, args }) => event === "gap" && args[0].channels === undefined);
+    assert.deepEqual(gaps, [], `${kind} was told of a gap in the log though Redis was always there`);
     assert.deepEqual(
       ids.slice(0, ids.indexOf(last) + 1),
       expected,
