@@ -11,8 +11,7 @@ export default defineConfig({
       project("unit", { testTimeout: 10_000, exclude: kinds.map((kind) => `**/*.${kind}.test.ts`) }),
       project("redis", { testTimeout: minute, globalSetup: "packages/testkit/src/setup/redis.ts" }),
       project("postgres", { testTimeout: minute, globalSetup: "packages/testkit/src/setup/postgres.ts" }),
-      // Several processes on whatever machine CI has: a test that passes at the second try is reported, not a reason to stop.
-      project("e2e", { testTimeout: 3 * minute, retry: process.env.CI === undefined ? 0 : 1 }),
+      project("e2e", { testTimeout: 3 * minute }),
       project("browser", { testTimeout: 3 * minute }),
     ],
   },
@@ -26,6 +25,8 @@ function project(name: string, test: TestProjectInlineConfiguration["test"]): Te
       include: ["packages/*", "loadtest"].map((folder) => `${folder}/test/**/*${own ? "" : `.${name}`}.test.ts`),
       pool: "forks",
       hookTimeout: 2 * minute,
+      // Many processes on whatever machine CI has: what passes at the second try is reported as such and no reason to stop.
+      retry: process.env.CI === undefined ? 0 : 1,
       // Files that start servers would starve each other; vitest wants projects with other worker counts in groups of their own.
       ...(!own && { maxWorkers: 2, sequence: { groupOrder: 1 } }),
       ...test,
