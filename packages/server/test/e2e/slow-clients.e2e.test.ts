@@ -99,10 +99,10 @@ test("what it missed comes merged, and namespaces on one transport share its bud
   await start();
   const client = join(node.url, "/channels");
   const trips = client.socket.io.socket("/trips", {});
-  opened.push(client);
-  await client.ready;
   const heardOnTrips: { event: string; args: unknown[] }[] = [];
   trips.onAny((event, ...args) => heardOnTrips.push({ event, args }));
+  opened.push(client);
+  await client.ready;
   await waitFor(() => heardOnTrips.some(({ event }) => event === "ready"), { what: "ready on /trips" });
   await client.ask("subscribe", { channel: "big" });
   const { _socket: tcp } = (
