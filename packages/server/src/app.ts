@@ -20,6 +20,7 @@ import { noHooks, Requests } from "./gateway/requests.ts";
 import { SessionKeeper } from "./gateway/session-keeper.ts";
 import { sessionIds } from "./gateway/sid.ts";
 import { Spread } from "./gateway/spread.ts";
+import { Transports } from "./gateway/transports.ts";
 import { buildHttp, buildMetricsHttp, httpLimits } from "./http/app.ts";
 import { isOriginAllowed } from "./http/origins.ts";
 import { redisInterpreter } from "./ingress.ts";
@@ -126,6 +127,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     corsOrigins: settings.corsOrigins,
     pagePort,
   });
+  const transports = new Transports(io);
   const { limits } = settings;
   const quota = (name: string, perSecond: number) =>
     new Quota({ perSecond, shared: shared?.(name, perSecond * WINDOW_S), meter });
@@ -226,7 +228,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
         : health.state === "starting" || sequencer.position === undefined || !auth.revocations.loaded
           ? "NOT_READY"
           : undefined,
-    open: () => gateway.openTransports,
+    open: () => transports.open,
     maxConnections: settings.maxConnections,
     perSecond: settings.connectsPerS,
     meter,
@@ -310,7 +312,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   users.start();
   backbone.start();
   relay?.start();
-  const stopSampling = sampleGauges({ meter, sequencer, ring, gateway });
+  const stopSampling = sampleGauges({ meter, sequencer, ring, gateway, transports });
   await http.listen({ port: settings.port, host: settings.host });
   if (wsServer !== undefined) await listen(wsServer, settings.wsPort ?? 0, settings.host);
   await metricsHttp?.listen({ port: settings.metricsPort ?? 0, host: settings.host });
@@ -348,7 +350,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     await drain({
       timeoutMs,
       delayMs: settings.drainDelayS * 1000,
-      gateway,
+      transports,
       inFlight: () => publisher.inFlight,
       meter,
       logger,

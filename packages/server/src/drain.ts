@@ -1,11 +1,11 @@
 import type { Logger, Meter } from "@carillon/core";
-import type { Gateway } from "./gateway/gateway.ts";
+import type { Transports } from "./gateway/transports.ts";
 
 export interface DrainOptions {
   readonly timeoutMs: number;
   /** Before connections are closed: for balancers that see only later that the node is not ready. */
   readonly delayMs: number;
-  readonly gateway: Pick<Gateway, "closeSome" | "terminateAll" | "openTransports">;
+  readonly transports: Pick<Transports, "closeSome" | "terminateAll" | "open">;
   /** Publications that were asked for and not yet answered. */
   readonly inFlight: () => number;
   readonly meter: Meter;
@@ -20,24 +20,24 @@ const RESERVE_MS = 1500;
  * Moves clients off at an even pace by closing their transports, which stock clients answer by coming back elsewhere and
  * resuming, and waits for publications that are under way. Resolves before `timeoutMs`, whoever does not answer.
  */
-export async function drain({ timeoutMs, delayMs, gateway, inFlight, meter, logger }: DrainOptions): Promise<void> {
+export async function drain({ timeoutMs, delayMs, transports, inFlight, meter, logger }: DrainOptions): Promise<void> {
   const deadline = performance.now() + timeoutMs - Math.min(RESERVE_MS, timeoutMs / 2);
   meter.set("draining", 1);
-  logger.info({ transports: gateway.openTransports }, "draining");
+  logger.info({ transports: transports.open }, "draining");
   await delay(Math.min(delayMs, timeoutMs / 2));
   // Half of the time left, so that clients which wait for an answer, or are slow to take their leave, have the other half.
   const paceEnds = performance.now() + (deadline - performance.now()) / 2;
   const steps = Math.max(Math.floor((paceEnds - performance.now()) / STEP_MS), 1);
-  const perStep = Math.max(Math.ceil(gateway.openTransports / steps), 10);
-  while (gateway.openTransports > 0 && performance.now() < deadline) {
+  const perStep = Math.max(Math.ceil(transports.open / steps), 10);
+  while (transports.open > 0 && performance.now() < deadline) {
     const patient = performance.now() < paceEnds;
-    gateway.closeSome(patient ? perStep : Number.POSITIVE_INFINITY, patient);
+    transports.closeSome(patient ? perStep : Number.POSITIVE_INFINITY, patient);
     await delay(STEP_MS);
   }
   // Whoever doesn't read or doesn't poll has not noticed so far.
-  gateway.terminateAll();
+  transports.terminateAll();
   while (inFlight() > 0 && performance.now() < deadline) await delay(STEP_MS / 5);
-  logger.info({ transports: gateway.openTransports, publications: inFlight() }, "drained");
+  logger.info({ transports: transports.open, publications: inFlight() }, "drained");
 }
 
 /**

@@ -7,7 +7,7 @@ import { CarillonError } from "@carillon/protocol";
 import { LEEWAY_S } from "../auth/claims.ts";
 import type { Authenticator, Policy, Principal } from "../auth/principal.ts";
 import type { Connection } from "./connection.ts";
-import { leaveRoom } from "./requests.ts";
+import { leaveRoom } from "./membership.ts";
 import { channelRoom, identityRooms } from "./rooms.ts";
 
 export interface CredentialsOptions {

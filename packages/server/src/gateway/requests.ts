@@ -11,9 +11,10 @@ import type { MessageRate } from "../limits/message-rate.ts";
 import type { LimitedLog } from "../ops/limited-log.ts";
 import type { Connection } from "./connection.ts";
 import { gapFrame } from "./frames.ts";
+import { enterRoom, leaveRoom } from "./membership.ts";
 import type { Replay } from "./replay.ts";
 import { type Body, bodyOf, channelOf, foregroundOf, payloadOf, roomOf, seenOf, tokenOf } from "./request-bodies.ts";
-import { channelRoom, entityRoom } from "./rooms.ts";
+import { channelRoom } from "./rooms.ts";
 import type { SessionKeeper } from "./session-keeper.ts";
 
 /** What clients say about themselves, for those who care: presence, push, authentication. Called for a connection that is whole. */
@@ -322,18 +323,6 @@ export class Requests {
 }
 
 /** Lets publications for the room reach a connection that is live. */
-export function enterRoom(connection: Connection, channel: string, room: string): void {
-  void connection.socket.join(adapterRoom(connection, channel, room));
-}
-
-export function leaveRoom(connection: Connection, channel: string, room: string): void {
-  void connection.socket.leave(adapterRoom(connection, channel, room));
-}
-
-function adapterRoom(connection: Connection, channel: string, room: string): string {
-  return connection.style.ownChannel === undefined ? entityRoom(channel, room) : room;
-}
-
 function nothing<T>(value: T, tell: (value: T) => void | Promise<void>): Run {
   return async () => {
     await tell(value);

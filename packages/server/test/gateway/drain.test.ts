@@ -30,16 +30,16 @@ test("the steps of a stop run in order, and one that hangs or fails stops none o
 test("a drain ends in time when clients never leave and publications are never answered", async () => {
   let terminated = false;
   const asked: boolean[] = [];
-  const gateway = {
+  const transports = {
     closeSome: (_count: number, patient: boolean) => void asked.push(patient),
     terminateAll: () => {
       terminated = true;
     },
-    openTransports: 5,
+    open: 5,
   };
   const startedAt = performance.now();
 
-  await drain({ timeoutMs: 1000, delayMs: 100_000, gateway, inFlight: () => 1, meter: noMeter, logger: noLogger });
+  await drain({ timeoutMs: 1000, delayMs: 100_000, transports, inFlight: () => 1, meter: noMeter, logger: noLogger });
 
   expect(performance.now() - startedAt).toBeLessThan(1000);
   expect(terminated).toBe(true);

@@ -1,0 +1,255 @@
+/**
+ * Lets clients in and makes them whole: who is it, what did it have before, what did it miss, then `ready`; and lets go of them
+ * when they leave.
+ */
+import type { Interest, Logger, Meter, Sequencer } from "@carillon/core";
+import { CarillonError, EVENT, formatId, type Position } from "@carillon/protocol";
+import type { Socket } from "socket.io";
+import type { Authenticator, Policy, Principal } from "../auth/principal.ts";
+import { type CatchUp, startingPoint } from "./catch-up.ts";
+import { Connection, type StartingPoint } from "./connection.ts";
+import { eventFrame, gapFrame } from "./frames.ts";
+import type { Hub } from "./hubs.ts";
+import { enterAllRooms } from "./membership.ts";
+import type { Requests } from "./requests.ts";
+import { identityRooms, socketId } from "./rooms.ts";
+import { cutReplays, isBelowFloor, type KeptRecord, provenPosition, type SessionKeeper } from "./session-keeper.ts";
+import { transportOf } from "./transport.ts";
+
+export interface ArrivalsOptions {
+  /** Opaque name of this node, as clients see it. */
+  readonly node: string;
+  readonly authenticator: Authenticator;
+  readonly policy: Policy;
+  readonly sequencer: Pick<Sequencer, "position">;
+  readonly catchUp: Pick<CatchUp, "run">;
+  readonly requests: Pick<Requests, "handle">;
+  readonly sessions: Pick<SessionKeeper, "keep" | "save" | "inherit" | "restore" | "forget">;
+  readonly interest: Pick<Interest, "acquire">;
+  /** Counts a transport of a user. Throws `TOO_MANY_CONNECTIONS`. */
+  readonly admit?: (principal: Principal, engine: Socket["conn"]) => Promise<void>;
+  /** For a refresh of everything there that one connection is told. */
+  readonly spreadMs: (connection: Connection) => number | undefined;
+  readonly onClosed: (connection: Connection) => void;
+  readonly meter: Meter;
+  readonly logger: Logger;
+}
+
+const SAVE_RETRY_MS = 500;
+/** Above every number that the log will give, and still the number of an id. */
+const BEYOND = 999_999_999_999_999;
+
+export class Arrivals {
+  readonly #options: ArrivalsOptions;
+
+  constructor(options: ArrivalsOptions) {
+    this.#options = options;
+  }
+
+  /** From now on whoever connects to this namespace. */
+  welcomeTo(hub: Hub): void {
+    const { namespace } = hub;
+    namespace.use((socket, next) => {
+      // Asked for again before the first was answered: one answer is all that its client waits for.
+      if (!transportOf(socket.conn).claim(namespace.name)) return void forgetSocket(socket);
+      this.#authenticate(socket, hub).then(
+        () => next(),
+        (error: unknown) => this.#refuse(socket, error, next),
+      );
+    });
+    namespace.on("connection", (socket) => this.#connected(socket));
+  }
+
+  /** A connection could not be made whole: its client comes back and is told. */
+  giveUp(connection: Connection, error: unknown): void {
+    if (!(error instanceof CarillonError))
+      this.#options.logger.error({ err: error }, "a connection could not be made whole");
+    connection.transport.terminate();
+  }
+
+  async #authenticate(socket: Socket, hub: Hub): Promise<void> {
+    const { authenticator, policy } = this.#options;
+    const { auth, headers } = socket.handshake;
+    const transport = transportOf(socket.conn);
+    try {
+      const principal = await authenticator.authenticate({ auth, headers });
+      if (!policy.mayEnter(principal, hub.namespace.name)) throw new CarillonError("FORBIDDEN");
+      await this.#options.admit?.(principal, socket.conn);
+      const style = hub.styles[auth.ids === "event" ? "event" : "args"];
+      const connection = new Connection({ socket, principal, style, transport });
+      socket.data.connection = connection;
+      renameSocket(socket);
+      const stopWatching = transport.onClose(() => this.#disconnected(connection));
+      socket.on("disconnect", () => {
+        stopWatching();
+        this.#disconnected(connection);
+      });
+      await this.#arrive(connection, auth);
+    } catch (error) {
+      transport.unclaim(hub.namespace.name);
+      throw error;
+    }
+  }
+
+  /** A refusal within the protocol is final for stock clients; from a closed transport they come back. So what a retry helps is the latter. */
+  #refuse(socket: Socket, error: unknown, next: (error: Error) => void): void {
+    const { meter, logger } = this.#options;
+    const known = error instanceof CarillonError ? error : new CarillonError("INTERNAL");
+    if (known !== error) logger.error({ err: error }, "a handshake failed");
+    meter.count("handshakes", 1, { outcome: known.code });
+    // A user's own limit stays as it is while its other connections do.
+    if (known.kind.retryable && known.code !== "TOO_MANY_CONNECTIONS") transportOf(socket.conn).close();
+    next(Object.assign(new Error(known.message), { data: { code: known.code } }));
+  }
+
+  /**
+   * What its client had, under the session id that Socket.IO sends when this is done. Once it has that id it comes back with it,
+   * however soon it is cut off; so the record is there first, and says what is still to be told.
+   */
+  async #arrive(connection: Connection, auth: Readonly<Record<string, unknown>>): Promise<void> {
+    const { sessions } = this.#options;
+    const asked = startingPoint(auth);
+    if (asked.kind === "fresh") return sessions.keep(connection);
+    const record = await sessions.restore(connection, auth.pid);
+    const lost = record === undefined ? [] : await this.#restore(connection, record);
+    const from = provenStart(asked, auth.pid, record);
+    const cut = record === undefined || asked.kind !== "offset" ? [] : [...cutReplays(record, asked.position), ...lost];
+    connection.arrival = { from, cut, resumes: true };
+    if (from.kind === "unknown" && from.cause === "unknown_session") connection.floor = this.#beyond();
+    await this.#untilSaved(connection, () =>
+      record === undefined
+        ? sessions.save(connection)
+        : sessions.inherit(connection, { ...record, ...floorOf(connection) }),
+    );
+  }
+
+  /** Rooms and subscriptions as they were. Resolves with the channels that can't be had any more. */
+  async #restore(connection: Connection, record: KeptRecord): Promise<string[]> {
+    const { interest, policy, logger } = this.#options;
+    const lost: string[] = [];
+    await Promise.all(
+      record.channels.map(async (channel) => {
+        try {
+          const release = await interest.acquire(channel);
+          // A renewed token took it away meanwhile.
+          if (!policy.mayHear(connection.principal, channel)) release();
+          else connection.channels.set(channel, { release, active: true, recovered: false });
+        } catch (error) {
+          if (!(error instanceof CarillonError)) logger.error({ err: error }, "a subscription could not be restored");
+          lost.push(channel);
+        }
+      }),
+    );
+    for (const [channel, room] of record.rooms)
+      if (policy.mayJoin(connection.principal, channel, room)) connection.addRoom(channel, room);
+    if (connection.state === "closed") releaseChannels(connection);
+    return lost;
+  }
+
+  /** A client that came back must be able to come back again, so this waits for the store as the client does. */
+  async #untilSaved(connection: Connection, save: () => Promise<void>): Promise<void> {
+    while (connection.state !== "closed") {
+      try {
+        return await save();
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, SAVE_RETRY_MS));
+      }
+    }
+  }
+
+  /** Above every position that the log has now. */
+  #beyond(): Position {
+    return { epoch: this.#options.sequencer.position?.epoch ?? 0, n: BEYOND };
+  }
+
+  #connected(socket: Socket): void {
+    const { requests, meter } = this.#options;
+    const connection = socket.data.connection as Connection;
+    socket.onAny((event: unknown, ...args: unknown[]) => requests.handle(connection, event, args));
+    meter.count("handshakes", 1, { outcome: "connected" });
+    connection.whole = this.#welcome(connection).catch((error: unknown) => this.giveUp(connection, error));
+  }
+
+  async #welcome(connection: Connection): Promise<void> {
+    const { sessions, catchUp, spreadMs, meter } = this.#options;
+    const { from, cut, resumes } = connection.arrival;
+    const recovered = await catchUp.run(connection, from, (repaired) => {
+      const { position } = connection;
+      const id = formatId(position);
+      const whole = repaired && cut.length === 0;
+      if (connection.floor !== undefined) connection.floor = position;
+      if (repaired && cut.length > 0) {
+        connection.write(gapFrame(connection.style, cut, id, spreadMs(connection)), position);
+        for (const channel of cut) connection.replays.set(channel, { at: position, mark: connection.transport.mark });
+        meter.count("gapsTold", 1, { cause: "replay" });
+      }
+      for (const [channel, subscription] of connection.channels)
+        subscription.recovered = repaired && !cut.includes(channel);
+      enterAllRooms(connection);
+      connection.write(eventFrame(connection.style, EVENT.ready, this.#readyArgument(connection, whole), id), position);
+      if (resumes) sessions.keep(connection);
+    });
+    if (!resumes) return;
+    const outcome = recovered === undefined ? "closed" : recovered && cut.length === 0 ? "whole" : "gap";
+    meter.count("resumes", 1, { outcome });
+  }
+
+  #readyArgument(connection: Connection, recovered: boolean): string {
+    const { principal, style } = connection;
+    const entityRooms = [...connection.rooms].flatMap(([channel, names]) =>
+      [...names].map((room) => (style.ownChannel === undefined ? `${channel}/${room}` : room)),
+    );
+    return JSON.stringify({
+      node: this.#options.node,
+      user: principal.user ?? null,
+      rooms: [...identityRooms(principal), ...entityRooms],
+      channels: style.ownChannel === undefined ? [...connection.channels.keys()] : [style.ownChannel],
+      recovered,
+    });
+  }
+
+  #disconnected(connection: Connection): void {
+    if (connection.state === "closed") return;
+    this.#options.sessions.forget(connection);
+    connection.state = "closed";
+    connection.transport.unclaim(connection.style.namespace);
+    this.#options.onClosed(connection);
+    releaseChannels(connection);
+  }
+}
+
+/** The channels themselves stay: a record that is still to be saved must have them. */
+function releaseChannels({ channels }: Connection): void {
+  for (const { release } of channels.values()) release();
+}
+
+/**
+ * Where to go on from. A session id that nobody knows is one that expired, was forged or belongs to another user: its rooms are
+ * lost, and what was for them can't be told, whatever the offset says.
+ */
+function provenStart(asked: StartingPoint, pid: unknown, record: KeptRecord | undefined): StartingPoint {
+  if (asked.kind !== "offset" || pid === undefined || pid === null) return asked;
+  if (record === undefined || isBelowFloor(record, asked.position))
+    return { kind: "unknown", cause: "unknown_session" };
+  return { kind: "offset", position: provenPosition(record, asked.position) };
+}
+
+function floorOf({ floor }: Connection): Pick<KeptRecord, "floor"> {
+  return floor === undefined ? {} : { floor: formatId(floor) };
+}
+
+/** Before anybody knows it by its first id. */
+function renameSocket(socket: Socket): void {
+  const known = forgetSocket(socket);
+  (socket as { id: string }).id = socketId(socket.id);
+  if (known) connecting(socket).set(socket.id, socket);
+}
+
+/** Takes it out of those that wait to be let in. */
+function forgetSocket(socket: Socket): boolean {
+  return connecting(socket).delete(socket.id);
+}
+
+function connecting({ nsp }: Socket): Map<string, Socket> {
+  return (nsp as unknown as { readonly _preConnectSockets: Map<string, Socket> })._preConnectSockets;
+}

@@ -1,0 +1,66 @@
+/** The namespaces that clients connect to, and who is in them. */
+import type { Namespace, Server } from "socket.io";
+import type { Connection } from "./connection.ts";
+import type { FrameStyle, IdForm } from "./frames.ts";
+import { channelRoom } from "./rooms.ts";
+
+/** One namespace and the styles of its connections; two connections of equal style share an encoded frame. */
+export interface Hub {
+  readonly namespace: Namespace;
+  /** The channel of a refresh namespace. */
+  readonly ownChannel: string | undefined;
+  readonly styles: Readonly<Record<IdForm, FrameStyle>>;
+}
+
+export interface HubsOptions {
+  readonly io: Pick<Server, "of">;
+  /** Each carries the channel of its name. */
+  readonly refreshNamespaces: readonly string[];
+  /** These carry any channel by subscription. */
+  readonly channelNamespaces: readonly string[];
+}
+
+export class Hubs {
+  readonly all: readonly Hub[];
+
+  constructor({ io, refreshNamespaces, channelNamespaces }: HubsOptions) {
+    this.all = [
+      ...refreshNamespaces.map((channel) => hub(io, `/${channel}`, channel)),
+      ...channelNamespaces.map((name) => hub(io, name, undefined)),
+    ];
+  }
+
+  /** Live connections by namespace. */
+  counts(): ReadonlyMap<string, number> {
+    return new Map(this.all.map(({ namespace }) => [namespace.name, namespace.sockets.size]));
+  }
+
+  /** Everyone who is let in, whole or not. */
+  *everyone(): Generator<Connection> {
+    for (const { namespace } of this.all) {
+      for (const { data } of namespace.sockets.values())
+        if (data.connection !== undefined) yield data.connection as Connection;
+    }
+  }
+
+  /** About how many hear a channel; all of them without one. */
+  audience(channel: string | undefined): number {
+    let audience = 0;
+    for (const { namespace, ownChannel } of this.all) {
+      if (channel === undefined || ownChannel === channel) audience += namespace.sockets.size;
+      else if (ownChannel === undefined) audience += namespace.adapter.rooms.get(channelRoom(channel))?.size ?? 0;
+    }
+    return audience;
+  }
+}
+
+function hub(io: HubsOptions["io"], name: string, ownChannel: string | undefined): Hub {
+  return {
+    namespace: io.of(name),
+    ownChannel,
+    styles: {
+      args: { namespace: name, ownChannel, ids: "args" },
+      event: { namespace: name, ownChannel, ids: "event" },
+    },
+  };
+}
