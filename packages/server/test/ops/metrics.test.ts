@@ -1,6 +1,12 @@
+import { readFileSync } from "node:fs";
 import { METRICS } from "@carillon/core";
 import { expect, test } from "vitest";
 import { createMeter } from "../../src/ops/metrics.ts";
+import { METRICS_DOC, metricsDoc } from "../../src/ops/metrics-doc.ts";
+
+test("docs/metrics.md is what the table prints, so it lists exactly its metrics", () => {
+  expect(readFileSync(METRICS_DOC, "utf8")).toBe(metricsDoc());
+});
 
 test("every metric of the table is exported under its name", async () => {
   const text = await createMeter().text();
