@@ -25,11 +25,18 @@ const FOLDER = new URL("../migrations/", import.meta.url);
 const LOCK = "select pg_advisory_xact_lock(1667330668, 2)";
 const CONNECT_TIMEOUT_MS = 5_000;
 
-/** Throws `SetupError` where no retry helps: a newer schema, missing rights, a Postgres that is too old. */
+/** Throws `SetupError` where no retry helps: a newer schema, missing rights, a Postgres that is too old or not to be trusted. */
 export async function migrate(target: string | Client, options: MigrateOptions): Promise<void> {
-  if (typeof target !== "string") return migrateOn(target, options);
+  try {
+    await (typeof target === "string" ? migrateAt(target, options) : migrateOn(target, options));
+  } catch (error) {
+    throw setupErrorFrom(error) ?? error;
+  }
+}
+
+async function migrateAt(connectionString: string, options: MigrateOptions): Promise<void> {
   const client = new pg.Client({
-    connectionString: target,
+    connectionString,
     application_name: "carillon-migrate",
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
   });
@@ -48,14 +55,10 @@ export function latestVersion(): number {
 }
 
 async function migrateOn(client: Client, { logger, settings = {} }: MigrateOptions): Promise<void> {
-  try {
-    while (await step(client, logger)) {
-      // One transaction for each, so that what is done stays done.
-    }
-    await inTransaction(client, () => writeSettings(client, settings));
-  } catch (error) {
-    throw setupErrorFrom(error) ?? error;
+  while (await step(client, logger)) {
+    // One transaction for each, so that what is done stays done.
   }
+  await inTransaction(client, () => writeSettings(client, settings));
 }
 
 /** Applies the next migration; false when there is none. */

@@ -26,9 +26,12 @@ const QUERY_TIMEOUT_MS = 4_000;
 
 /** Run it after the migrations: it wants the schema. */
 export async function probePostgres(options: ProbeOptions): Promise<ProbeResult> {
-  const speaker = client(options.connectionString);
-  const listener = client(options.listenConnectionString ?? options.connectionString);
+  const clients: pg.Client[] = [];
   try {
+    const speaker = client(options.connectionString);
+    clients.push(speaker);
+    const listener = client(options.listenConnectionString ?? options.connectionString);
+    clients.push(listener);
     await Promise.all([speaker.connect(), listener.connect()]);
     await checkServer(speaker);
     await checkServer(listener);
@@ -40,7 +43,7 @@ export async function probePostgres(options: ProbeOptions): Promise<ProbeResult>
     if (wrong !== undefined) return { status: "wrong", error: wrong };
     return { status: "away", reason: reasonOf(error) };
   } finally {
-    await Promise.all([speaker, listener].map((one) => one.end().catch(() => {})));
+    await Promise.all(clients.map((one) => one.end().catch(() => {})));
   }
 }
 

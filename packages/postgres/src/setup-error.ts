@@ -8,11 +8,22 @@ export class SetupError extends Error {
   override readonly name = "SetupError";
 }
 
+/** What Node says of a certificate that it has no reason to trust. One that has run out is renewed at the other end: that is waited for. */
+const UNTRUSTED = new Set([
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "ERR_TLS_CERT_ALTNAME_INVALID",
+]);
 const AWAY_NOW = new Set(["57P01", "57P02", "57P03", "53300", "53400", "40001", "40P01", "55P03", "57014"]);
 
 /** What `error` says about the set-up; `undefined` where it is not about that. The message never has the connection string. */
 export function setupErrorFrom(error: unknown): SetupError | undefined {
   if (error instanceof SetupError) return error;
+  const tls = tlsErrorFrom(error);
+  if (tls !== undefined) return tls;
   if (!(error instanceof pg.DatabaseError) || error.code === undefined || AWAY_NOW.has(error.code)) return undefined;
   const cause = { cause: error };
   switch (error.code) {
@@ -39,6 +50,30 @@ export function setupErrorFrom(error: unknown): SetupError | undefined {
     default:
       return undefined;
   }
+}
+
+function tlsErrorFrom(error: unknown): SetupError | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  const cause = { cause: error };
+  if (code !== undefined && UNTRUSTED.has(code)) {
+    return new SetupError(
+      `Postgres shows a certificate that is not trusted: ${error.message}. Name its authority by sslrootcert=/path/to/ca.pem in ` +
+        "DATABASE_URL (and DATABASE_LISTEN_URL), or for the whole node by NODE_EXTRA_CA_CERTS; the host has to be one that it is for",
+      cause,
+    );
+  }
+  if (syscall === "open") {
+    return new SetupError(
+      `a file that DATABASE_URL or DATABASE_LISTEN_URL names can't be read: ${error.message}`,
+      cause,
+    );
+  }
+  // pg has no code for it.
+  if (error.message === "The server does not support SSL connections") {
+    return new SetupError("Postgres speaks no TLS, which sslmode in DATABASE_URL asks for", cause);
+  }
+  return undefined;
 }
 
 export const STANDBY =

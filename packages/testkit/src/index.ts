@@ -1,3 +1,4 @@
+export { type Certificate, certificateIn } from "./certificate.ts";
 export { type Client, type ConnectOptions, connect, type RecordedEvent } from "./clients.ts";
 export { type Cluster, type StartClusterOptions, startCluster } from "./cluster.ts";
 export { type Answer, type Api, api } from "./http.ts";

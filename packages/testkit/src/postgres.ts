@@ -4,6 +4,7 @@ import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, st
 import { join } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
+import { certificateIn } from "./certificate.ts";
 import { freePort } from "./ports.ts";
 import { postgresBin } from "./postgres-binaries.ts";
 import { Service } from "./processes.ts";
@@ -19,6 +20,8 @@ export interface StartPostgresOptions {
   fsync?: boolean;
   /** Settings as in postgresql.conf: `{ wal_level: "logical" }`. */
   settings?: Record<string, string | number>;
+  /** Offers TLS with a certificate of its own for 127.0.0.1 and localhost, in `caFile`. `url` says nothing of it. */
+  tls?: boolean;
 }
 
 export class PostgresServer {
@@ -26,6 +29,8 @@ export class PostgresServer {
   readonly dataDir: string;
   /** The database `postgres`, as its superuser; no password, since it listens on 127.0.0.1 alone. */
   readonly url: string;
+  /** PEM file of the authority to trust, with `tls` only. */
+  readonly caFile: string | undefined;
   readonly #service: Service;
   readonly #user: User | undefined;
   readonly #bin = postgresBin();
@@ -35,12 +40,14 @@ export class PostgresServer {
     this.dataDir = dataDir;
     this.url = `postgres://postgres@127.0.0.1:${port}/postgres`;
     this.#user = ownerOf(dataDir) ?? unprivilegedUser();
+    this.caFile = options.tls === true ? join(`${dataDir}-tls`, "cert.pem") : undefined;
     const settings = {
       listen_addresses: "127.0.0.1",
       port,
       unix_socket_directories: "",
       max_connections: 200,
       ...(options.fsync !== true && { fsync: "off", full_page_writes: "off" }),
+      ...(options.tls === true && this.#certificate()),
       ...options.settings,
     };
     this.#service = new Service({
@@ -129,6 +136,13 @@ export class PostgresServer {
 
   createTemplate(name: string, prepare: (url: string) => Promise<void>): Promise<string> {
     return createTemplate(this.url, name, prepare);
+  }
+
+  /** Postgres reads only a key that it owns. */
+  #certificate(): Record<string, string> {
+    const { certFile, keyFile } = certificateIn(`${this.dataDir}-tls`);
+    if (this.#user) chownSync(keyFile, this.#user.uid, this.#user.gid);
+    return { ssl: "on", ssl_cert_file: certFile, ssl_key_file: keyFile };
   }
 
   async #initialise(): Promise<void> {

@@ -1,8 +1,8 @@
-import { spawnSync } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type CommonRedisOptions, Redis } from "ioredis";
+import { certificateIn } from "./certificate.ts";
 import { freePort } from "./ports.ts";
 import { Service } from "./processes.ts";
 import { tempDir } from "./temp.ts";
@@ -61,7 +61,7 @@ export class RedisServer {
   /** Starts it again, on the same port with the same data. */
   async start(): Promise<void> {
     await mkdir(this.dir, { recursive: true });
-    if (this.caFile !== undefined) writeCertificate(join(this.dir, "tls"));
+    if (this.caFile !== undefined) certificateIn(join(this.dir, "tls"));
     await this.#service.start();
   }
 
@@ -124,11 +124,4 @@ function redisArgs(port: number, dir: string, options: StartRedisOptions): strin
     ...(password === undefined ? [] : ["--requirepass", password]),
     ...args,
   ];
-}
-
-function writeCertificate(dir: string): void {
-  const script = `mkdir -p "$0" && cd "$0" && { [ -e cert.pem ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 \
-    -nodes -keyout key.pem -out cert.pem -days 30 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:localhost; }`;
-  const { status, stderr } = spawnSync("sh", ["-c", script, dir], { encoding: "utf8" });
-  if (status !== 0) throw new Error(`openssl made no certificate: ${stderr}`);
 }

@@ -87,7 +87,10 @@ export function publicKey() {
 export function postgresUrl() {
   return parsed((value) => {
     const parsedUrl = URL.parse(value);
-    return parsedUrl !== null && ["postgres:", "postgresql:"].includes(parsedUrl.protocol) ? value : undefined;
+    if (parsedUrl === null || !["postgres:", "postgresql:"].includes(parsedUrl.protocol)) return undefined;
+    // pg reads these as `verify-full` and warns that it may not for ever: what is meant is said, and a warning is spared.
+    if (parsedUrl.searchParams.get("uselibpqcompat") === "true") return value;
+    return value.replace(/([?&]sslmode=)(?:prefer|require|verify-ca)(?=&|$)/, "$1verify-full");
   }, "a URL like postgres://user:password@host:5432/database");
 }
 

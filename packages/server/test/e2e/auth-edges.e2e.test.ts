@@ -1,5 +1,5 @@
-/** Origins, secrets in places where they do not belong, keys like `__proto__`, and TLS. */
-import { api, type NodeServer, startRedis, waitFor } from "@carillon/testkit";
+/** Origins, secrets in places where they do not belong, and keys like `__proto__`. */
+import { api, type NodeServer, startRedis } from "@carillon/testkit";
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { sign } from "../auth/kit.ts";
@@ -218,19 +218,4 @@ test("keys like __proto__ are data everywhere and change nothing", async () => {
   }
   expect((await api(node.url).get("/metrics", { authorization: `Bearer ${await sign()}` })).status).toBe(403);
   expect((await api(node.url).get("/healthz")).text).toBe('{"status":"ok"}');
-});
-
-describe("TLS", () => {
-  test("to Redis with an own authority; without it nothing is trusted", async () => {
-    const redis = await startRedis({ tls: true, password: "s3cret" });
-    onTestFinished(() => redis.stop());
-    const trusting = await start({ REDIS_URL: redis.url, NODE_EXTRA_CA_CERTS: redis.caFile ?? "" });
-    await waitFor(async () => (await trusting.readyz()).status === 200, { what: "a ready node" });
-
-    const wary = await start({ REDIS_URL: redis.url });
-
-    expect((await wary.readyz()).status).toBe(503);
-    expect(wary.output).toMatch(/self.signed/i);
-    expect(wary.output).not.toContain("s3cret");
-  });
 });

@@ -63,6 +63,17 @@ test("with authentication a node listens on every address unless HOST says other
   expect(loadSettings({ JWT_SECRET: SECRET, HOST: "[::1]" }).host).toBe("::1");
 });
 
+test.each([
+  ["sslmode=require", "sslmode=verify-full"],
+  ["a=b&sslmode=verify-ca&c=d", "a=b&sslmode=verify-full&c=d"],
+  ["sslmode=disable", "sslmode=disable"],
+  ["uselibpqcompat=true&sslmode=require", "uselibpqcompat=true&sslmode=require"],
+])("DATABASE_URL with %s is read as %s", (given, read) => {
+  const url = "postgres://u@h/d?";
+
+  expect(loadSettings({ AUTH: "off", DATABASE_URL: url + given }).postgres?.url).toBe(url + read);
+});
+
 test("every fault is named at once, with what would be right and without the value", () => {
   const env = {
     PORT: "70000",
