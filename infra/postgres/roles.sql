@@ -20,16 +20,27 @@ revoke all on all tables in schema carillon from public, carillon_node, carillon
 revoke all on all sequences in schema carillon from public, carillon_node, carillon_app;
 revoke all on all functions in schema carillon from public, carillon_node, carillon_app;
 
--- The node reads the outbox, moves its cursor and throws away what is old. It writes no publication, and no table of yours.
+-- The node reads the outbox, moves its cursor and throws away what is old. It writes no table of yours.
 grant usage on schema carillon to carillon_node;
 grant select on carillon.migration, carillon.setting to carillon_node;
 grant select, delete, update (xid) on carillon.outbox to carillon_node;
 grant select, update on carillon.cursor to carillon_node;
 grant select on sequence carillon.outbox_id_seq to carillon_node;
 grant execute on function carillon.rebuild() to carillon_node;
+-- Inboxes, devices and pushes are its own.
+grant select, insert, update, delete on
+  carillon.inbox_entry, carillon.device, carillon.push_seen, carillon.push_attempt, carillon.notify_request to carillon_node;
+grant usage on sequence carillon.device_revision to carillon_node;
+grant execute on function
+  carillon.store_event(text, text[], text, text, text, jsonb, jsonb, boolean, text), carillon.refresh(text, text, jsonb) to carillon_node;
 
--- Applications publish, and see nothing of what others published.
+-- Applications publish and notify, and see nothing of what others published or of anybody's inbox.
 grant usage on schema carillon to carillon_app;
-grant execute on function carillon.publish(text, jsonb, jsonb), carillon.refresh(text, text, jsonb) to carillon_app;
+grant execute on function
+  carillon.publish(text, jsonb, jsonb),
+  carillon.refresh(text, text, jsonb),
+  carillon.notify(text, text, text, text, jsonb),
+  carillon.notify(text[], text, text, text, jsonb),
+  carillon.notify(bigint[], text, text, text, jsonb) to carillon_app;
 
 commit;

@@ -68,7 +68,7 @@ export class OutboxRows {
     const channel = canonicalChannel(name, this.#options.namespaces);
     const to = audience == null ? undefined : { to: JSON.parse(audience) as Audience };
     if (truncated != null) return [{ channel, truncated: truncated as JsonText, ...to }];
-    if (scope != null) return [{ channel, scope, ...to }];
+    if (scope != null) return [{ channel, scope, ...(payload != null && this.#content(payload)), ...to }];
     if (payload != null) return [{ channel, ...this.#content(payload), ...to }];
     return [];
   }

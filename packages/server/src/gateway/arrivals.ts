@@ -3,7 +3,7 @@
  * when they leave.
  */
 import type { Interest, Logger, Meter, Sequencer } from "@carillon/core";
-import { CarillonError, EVENT, formatId, type Position } from "@carillon/protocol";
+import { CarillonError, EVENT, formatId, type Position, parsePrincipalId } from "@carillon/protocol";
 import type { Socket } from "socket.io";
 import type { Authenticator, Policy, Principal } from "../auth/principal.ts";
 import { type CatchUp, startingPoint } from "./catch-up.ts";
@@ -74,9 +74,10 @@ export class Arrivals {
     try {
       const principal = await authenticator.authenticate({ auth, headers });
       if (!policy.mayEnter(principal, hub.namespace.name)) throw new CarillonError("FORBIDDEN");
+      const installationId = auth.installationId == null ? undefined : parsePrincipalId(auth.installationId);
       await this.#options.admit?.(principal, socket.conn);
       const style = hub.styles[auth.ids === "event" ? "event" : "args"];
-      const connection = new Connection({ socket, principal, style, transport });
+      const connection = new Connection({ socket, principal, style, transport, installationId });
       socket.data.connection = connection;
       renameSocket(socket);
       const stopWatching = transport.onClose(() => this.#disconnected(connection));

@@ -18,6 +18,7 @@ export interface ConnectionOptions {
   readonly principal: Principal;
   readonly style: FrameStyle;
   readonly transport: Transport;
+  readonly installationId?: string | undefined;
 }
 
 export interface Subscription {
@@ -63,6 +64,8 @@ export class Connection {
   readonly socket: Socket;
   readonly style: FrameStyle;
   readonly transport: Transport;
+  /** Which installation of the application its client says that it is: the id under which that registered for push. */
+  readonly installationId: string | undefined;
   /** Another one when the token is renewed. */
   principal: Principal;
   /** Subscribed channels. Empty on a refresh namespace, which has its own channel. */
@@ -82,11 +85,12 @@ export class Connection {
   #told: Position | undefined;
   #quiet: Quiet | undefined;
 
-  constructor({ socket, principal, style, transport }: ConnectionOptions) {
+  constructor({ socket, principal, style, transport, installationId }: ConnectionOptions) {
     this.socket = socket;
     this.principal = principal;
     this.style = style;
     this.transport = transport;
+    this.installationId = installationId;
   }
 
   get position(): Position {

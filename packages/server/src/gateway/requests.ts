@@ -88,7 +88,11 @@ export class Requests {
       [REQUEST.publish, (connection, body) => this.#publish(connection, body)],
       [
         REQUEST.state,
-        (connection, body) => nothing(foregroundOf(body), (foreground) => hooks.state(connection, foreground)),
+        (connection, body) =>
+          nothing(foregroundOf(body), (foreground) => {
+            connection.transport.foreground = foreground;
+            hooks.state(connection, foreground);
+          }),
       ],
       [REQUEST.seen, (connection, body) => nothing(seenOf(body), (ids) => hooks.seen(connection, ids))],
       [

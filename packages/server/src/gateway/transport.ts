@@ -38,6 +38,8 @@ export class Transport {
   readonly engine: EngineConnection;
   /** Clients' requests that are not answered yet. */
   pendingRequests = 0;
+  /** What its client said last with `state`, in whichever namespace; undefined: nothing so far. */
+  foreground: boolean | undefined;
   readonly #namespaces = new Set<string>();
   readonly #onClose = new Set<() => void>();
   #buffered = 0;

@@ -1,0 +1,1 @@
+export type { Client, PushJob, PushQueue } from "./jobs.ts";
