@@ -35,8 +35,8 @@ const SEAT_S = 600;
 const ALIVE_EVERY_MS = 2000;
 const ALIVE_MS = 8000;
 const PAGE = 500;
-/** A handshake waits no longer for a count. */
-const TIMEOUT_MS = 1000;
+/** A handshake waits no longer for a count, which leaves most of the least `CONNECT_TIMEOUT_MS` to the rest of it. */
+const TIMEOUT_MS = 250;
 
 export class RedisSeats implements Seats {
   readonly #connections: Pick<RedisConnections, "commands" | "names">;
