@@ -44,6 +44,19 @@ export function leaseConformance(name: string, make: () => Promise<LeaseSubject>
       await eventually(() => expect(leases.filter((lease) => lease.held && lease !== first)).toHaveLength(1));
     });
 
+    test("who gives way is followed by another", async ({ skip }) => {
+      const { leases, start } = await subject();
+      if (leases.length < 2) return skip();
+      await start?.();
+      await eventually(() => expect(leases.filter(({ held }) => held)).toHaveLength(1));
+      const first = leases.find(({ held }) => held);
+
+      first?.giveWay();
+
+      expect(first?.held).toBe(false);
+      await eventually(() => expect(leases.filter((lease) => lease.held && lease !== first)).toHaveLength(1));
+    });
+
     test("stepping down without holding it is harmless", async ({ skip }) => {
       const { leases, start } = await subject();
       if (leases.length < 2) return skip();

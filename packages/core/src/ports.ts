@@ -74,6 +74,8 @@ export interface Lease {
   onChange(listener: (held: boolean) => void): void;
   /** Gives it up so that another can take it, and does not ask for it again for a few seconds. Harmless when it isn't held. */
   stepDown(): void;
+  /** The same for just as long as each of the others needs to ask for it once. */
+  giveWay(): void;
 }
 
 /** Each second's beat of a lossy feed: `mark` grows; all before mark `done` is in the log. */

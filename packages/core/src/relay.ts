@@ -7,6 +7,7 @@
  * where nobody who takes over had been listening since the last reported mark is a gap told.
  */
 import { CarillonError, type ChannelName, type Draft, type GapDraft } from "@carillon/protocol";
+import { type Kept, type KeptGap, KeptQueue } from "./kept.ts";
 import type { Logger } from "./logger.ts";
 import type { Meter } from "./metrics.ts";
 import type { AppendRequest, AppendResult, Feed, FeedListener, FencePosition, Lease, Log, Mark } from "./ports.ts";
@@ -34,23 +35,6 @@ export interface RelayOptions {
   readonly now?: () => number;
 }
 
-interface Kept {
-  readonly channel: string;
-  readonly text: string;
-  readonly position: FencePosition;
-  /** Of the log when it was heard. */
-  readonly epoch: number | undefined;
-}
-
-interface KeptGap {
-  readonly gap: readonly ChannelName[];
-  /** While the gap isn't in the log nothing from here on may be called done, nor forgotten before all up to `until` is. */
-  readonly position: FencePosition;
-  readonly until: FencePosition;
-  /** Said to be carried once the gap is in the log, so that a subscriber who waits for that does not hear of the gap. */
-  readonly carried: readonly string[];
-}
-
 const MARK_MS = 1000;
 const MAX_HEARD = 100;
 const PAGE = 256;
@@ -60,10 +44,7 @@ const RETRY_MAX_MS = 2000;
 export class Relay implements FeedListener {
   readonly #options: RelayOptions;
   readonly #maxKept: number;
-  readonly #maxKeptBytes: number;
-  /** Heard and not known to be in the log, oldest first. */
-  #kept: (Kept | KeptGap)[] = [];
-  #keptBytes = 0;
+  readonly #kept: KeptQueue;
   /** The newest mark heard since the feed was last interrupted; 0 before the first. */
   #mark = 0;
   /** Messages since that mark, by channel. */
@@ -82,6 +63,8 @@ export class Relay implements FeedListener {
   #tookOverAt = 0;
   #mustCheckEpoch = false;
   #holding = false;
+  /** Once, after the start. */
+  #gaveWay = false;
   #appending = false;
   #appended: Promise<void> = Promise.resolve();
   #beat: NodeJS.Timeout | undefined;
@@ -94,8 +77,14 @@ export class Relay implements FeedListener {
 
   constructor(options: RelayOptions) {
     this.#options = options;
-    this.#maxKept = options.maxKept ?? 50_000;
-    this.#maxKeptBytes = options.maxKeptBytes ?? 32 * 1024 * 1024;
+    const { feed, meter, affected, maxKept = 50_000, maxKeptBytes = 32 * 1024 * 1024 } = options;
+    this.#maxKept = maxKept;
+    this.#kept = new KeptQueue({
+      maxKept,
+      maxBytes: maxKeptBytes,
+      affected: () => affected(undefined),
+      onDropped: (count) => meter.count("feedDropped", count, { feed: feed.name, reason: "too_many_kept" }),
+    });
   }
 
   start(): void {
@@ -135,8 +124,6 @@ export class Relay implements FeedListener {
     const index = (this.#index.get(channel) ?? 0) + 1;
     this.#index.set(channel, index);
     this.#kept.push({ channel, text, position: [this.#mark, index], epoch: this.#options.epoch?.() });
-    this.#keptBytes += sizeOf(this.#kept.at(-1)!);
-    this.#bound();
     this.#drain();
     // Marks stay away, and names without end come in.
     if (this.#index.size > 4 * this.#maxKept) this.interrupted();
@@ -161,7 +148,8 @@ export class Relay implements FeedListener {
     }
     this.#done = Math.max(this.#done, done);
     if (!this.#options.lease.held) {
-      if (this.#agreed) this.#forget(this.#done);
+      if (this.#agreed) this.#kept.forget(this.#done);
+      this.#showKept();
     } else if (this.#takingOver) this.#tookOver(covered);
     else this.#drain();
   }
@@ -207,10 +195,38 @@ export class Relay implements FeedListener {
     clearInterval(this.#beat);
     if (!held || this.#stopped) return;
     this.#takingOver = true;
+    if (!this.#agreed && !this.#gaveWay) this.#giveWay();
+    else this.#carry();
+  }
+
+  #carry(): void {
+    clearInterval(this.#beat);
     this.#beat = setInterval(() => {
       if (this.#options.lease.held) void this.#sendMark();
     }, MARK_MS);
     void this.#sendMark();
+  }
+
+  /**
+   * A node that has only just started may get the lease before one that heard everything. So it lets the others ask first, where
+   * its taking over would be told as a gap; all keep what comes from its mark on.
+   */
+  #giveWay(): void {
+    const { log, lease } = this.#options;
+    this.#gaveWay = true;
+    log.head().then(
+      ({ n }) => {
+        if (!this.#holding || this.#stopped) return;
+        if (n === 0) return this.#carry();
+        void this.#sendMark();
+        lease.giveWay();
+        // There is nobody else.
+        if (lease.held) this.#carry();
+      },
+      () => {
+        if (this.#holding && !this.#stopped) this.#carry();
+      },
+    );
   }
 
   /** One for all who ask in this turn. */
@@ -237,7 +253,7 @@ export class Relay implements FeedListener {
   async #sendMark(last = false): Promise<void> {
     const { feed, lease, logger } = this.#options;
     if (this.#stopped && !last) return;
-    const oldest = this.#kept[0];
+    const { oldest } = this.#kept;
     const own = lease.held && !this.#takingOver;
     const done = !own ? this.#done : oldest === undefined ? this.#mark : oldest.position[0];
     this.#sent = Math.max(this.#mark + 1, this.#sent + 1, this.#floor + 1, this.#nowMs());
@@ -267,11 +283,7 @@ export class Relay implements FeedListener {
     logger.info({ feed: feed.name, whole: covered, kept: this.#kept.length }, "carrying the feed");
     const gap = this.#gapOn(missed, { position: [this.#done, 0], carried: channels });
     if (gap === undefined) this.#options.onCarried?.(channels);
-    else {
-      this.#kept.unshift(gap);
-      this.#keptBytes += sizeOf(gap);
-      this.#bound();
-    }
+    else this.#kept.putFirst(gap);
     this.#drain();
   }
 
@@ -282,11 +294,7 @@ export class Relay implements FeedListener {
     // Just before the mark: whoever takes over with this gap untold must find that the channel was opened late.
     const gap = this.#gapOn([channel], { position: [mark - 1, 0], carried: [channel] });
     if (gap === undefined) this.#options.onCarried?.([channel]);
-    else {
-      this.#kept.push(gap);
-      this.#keptBytes += sizeOf(gap);
-      this.#bound();
-    }
+    else this.#kept.push(gap);
   }
 
   /** `undefined` where nobody can have missed anything. */
@@ -297,45 +305,6 @@ export class Relay implements FeedListener {
     if (feedChannels?.length === 0) return undefined;
     const gap = this.#options.affected(feedChannels);
     return gap.length === 0 ? undefined : { gap, until: [this.#mark, 0], ...rest };
-  }
-
-  #bound(): void {
-    while (this.#kept.length > 1 && (this.#kept.length > this.#maxKept || this.#keptBytes > this.#maxKeptBytes))
-      this.#dropOldest();
-  }
-
-  /** In steps, since the array moves each time. The gap that tells of it stands before everything that is still kept. */
-  #dropOldest(): void {
-    const { feed, meter, affected } = this.#options;
-    const first = this.#kept[0]!;
-    const dropped = this.#kept.splice(0, 1 + Math.ceil(this.#maxKept / 50));
-    for (const kept of dropped) this.#keptBytes -= sizeOf(kept);
-    const last = dropped.at(-1)!;
-    const gap: KeptGap = {
-      gap: affected(undefined),
-      position: first.position,
-      until: "gap" in last ? last.until : last.position,
-      carried: [...new Set(dropped.flatMap((kept) => ("gap" in kept ? kept.carried : [])))],
-    };
-    this.#kept.unshift(gap);
-    this.#keptBytes += sizeOf(gap);
-    meter.count("feedDropped", dropped.filter((kept) => !("gap" in kept)).length, {
-      feed: feed.name,
-      reason: "too_many_kept",
-    });
-  }
-
-  /** Drops what the holder reported as done. */
-  #forget(done: number): void {
-    const { meter, feed } = this.#options;
-    let drop = 0;
-    for (const kept of this.#kept) {
-      if (("gap" in kept ? kept.until : kept.position)[0] >= done) break;
-      this.#keptBytes -= sizeOf(kept);
-      drop++;
-    }
-    if (drop > 0) this.#kept.splice(0, drop);
-    meter.set("feedKept", this.#kept.length, { feed: feed.name });
   }
 
   /** Nothing before the own mark came back: what was missed has to be told first. */
@@ -350,16 +319,17 @@ export class Relay implements FeedListener {
   }
 
   async #append(): Promise<void> {
-    const { publisher, ingress, logger, meter, feed } = this.#options;
+    const { publisher, ingress, logger, feed } = this.#options;
     let retryMs = RETRY_MIN_MS;
     while (this.#kept.length > 0 && this.#mayAppend && !(this.#stopped && retryMs > RETRY_MIN_MS)) {
       try {
         await this.#dropOtherEpochs();
-        const page = this.#kept.slice(0, PAGE);
+        const page = this.#kept.page(PAGE);
         const requests = await this.#requests(page);
         const results = requests.length > 0 ? await publisher.append(requests, ingress) : [];
         retryMs = RETRY_MIN_MS;
-        this.#appendedPage(page);
+        this.#kept.remove(page);
+        this.#sayCarried(page);
         await this.#checkFences(requests, results);
       } catch (error) {
         if (!(error instanceof CarillonError))
@@ -370,6 +340,11 @@ export class Relay implements FeedListener {
     }
     // In the same step as the last look at what is kept: what comes next must find nobody appending.
     this.#appending = false;
+    this.#showKept();
+  }
+
+  #showKept(): void {
+    const { meter, feed } = this.#options;
     meter.set("feedKept", this.#kept.length, { feed: feed.name });
   }
 
@@ -381,27 +356,14 @@ export class Relay implements FeedListener {
     if (!this.#mustCheckEpoch) return;
     const { epoch } = await this.#options.log.head();
     this.#mustCheckEpoch = false;
-    const stale = new Set(
-      this.#kept.filter((kept) => !("gap" in kept) && kept.epoch !== undefined && kept.epoch !== epoch),
-    );
-    if (stale.size === 0) return;
-    this.#options.meter.count("feedDropped", stale.size, { feed: this.#options.feed.name, reason: "log_began_anew" });
-    for (const kept of stale) this.#keptBytes -= sizeOf(kept);
-    this.#kept = this.#kept.filter((kept) => !stale.has(kept));
+    const dropped = this.#kept.dropOtherEpochs(epoch);
+    if (dropped === 0) return;
+    this.#options.meter.count("feedDropped", dropped, { feed: this.#options.feed.name, reason: "log_began_anew" });
     const gap = this.#gapOn(undefined, { position: [this.#done, 0], carried: [] });
-    if (gap === undefined) return;
-    this.#kept.unshift(gap);
-    this.#keptBytes += sizeOf(gap);
+    if (gap !== undefined) this.#kept.putFirst(gap);
   }
 
-  #appendedPage(page: readonly (Kept | KeptGap)[]): void {
-    const done = new Set(page);
-    // Some may have been dropped or forgotten meanwhile.
-    this.#kept = this.#kept.filter((kept, index) => {
-      if (index > PAGE || !done.has(kept)) return true;
-      this.#keptBytes -= sizeOf(kept);
-      return false;
-    });
+  #sayCarried(page: readonly Kept[]): void {
     if (!this.#options.lease.held) return;
     for (const kept of page) if ("gap" in kept && kept.carried.length > 0) this.#options.onCarried?.(kept.carried);
   }
@@ -432,12 +394,11 @@ export class Relay implements FeedListener {
   #startAnew(): void {
     const { logger, feed } = this.#options;
     logger.warn({ feed: feed.name, kept: this.#kept.length }, "marks were counted otherwise elsewhere: beginning anew");
-    this.#kept = [];
-    this.#keptBytes = 0;
+    this.#kept.clear();
     this.interrupted();
   }
 
-  async #requests(page: readonly (Kept | KeptGap)[]): Promise<AppendRequest[]> {
+  async #requests(page: readonly Kept[]): Promise<AppendRequest[]> {
     const { feed, interpret, log } = this.#options;
     const requests: AppendRequest[] = [];
     for (const kept of page) {
@@ -454,8 +415,4 @@ export class Relay implements FeedListener {
     }
     return requests;
   }
-}
-
-function sizeOf(kept: Kept | KeptGap): number {
-  return 128 + ("gap" in kept ? 16 * (kept.gap.length + kept.carried.length) : 2 * kept.text.length);
 }

@@ -271,7 +271,15 @@ class NodeLease implements Lease {
   }
 
   stepDown(): void {
-    this.#node.abstainsUntilMs = Date.now() + 2500;
+    this.#abstain(2500);
+  }
+
+  giveWay(): void {
+    this.#abstain(300);
+  }
+
+  #abstain(ms: number): void {
+    this.#node.abstainsUntilMs = Date.now() + ms;
     this.set(false);
   }
 

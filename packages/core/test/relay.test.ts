@@ -207,6 +207,24 @@ describe("takeover", () => {
     }
   });
 
+  test("who has only just started lets one that heard everything go first", async () => {
+    const made = await settled(2);
+    const before = await made.story();
+    made.holder!.kill();
+    const [survivor] = made.alive;
+    survivor!.abstainsUntilMs = Date.now() + 700; // asks a moment later than the new one
+    made.send("a", 3);
+    await made.run(300);
+    const late = made.addNode();
+    await made.run(500);
+    const gaveWay = made.holder !== late;
+
+    await made.run(3000);
+
+    expect([gaveWay, made.holder]).toEqual([true, survivor]);
+    expect((await made.story()).slice(before.length)).toBe(" a1 a2 a3");
+  });
+
   test("who came too late tells a gap before anything that it heard", async () => {
     const made = await settled(1);
     made.holder!.kill();

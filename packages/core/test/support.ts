@@ -114,6 +114,8 @@ export class SwitchableLease implements Lease {
     this.onStepDown();
   }
 
+  giveWay(): void {}
+
   set(held: boolean): void {
     if (held === this.held) return;
     this.held = held;

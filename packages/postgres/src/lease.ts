@@ -49,14 +49,11 @@ export class AdvisoryLease implements Lease {
   }
 
   stepDown(): void {
-    if (!this.#held) return;
-    this.#notBefore = performance.now() + STEP_DOWN_MS;
-    const query = this.#query;
-    this.#set(false);
-    if (query !== undefined && this.#options.everybodyHolds !== true) {
-      query(`select pg_advisory_unlock(${LOCK_CLASS}, ${LEASE_LOCK})`).catch(() => {}); // gone with the connection
-    }
-    this.#askLater();
+    this.#abstain(STEP_DOWN_MS);
+  }
+
+  giveWay(): void {
+    this.#abstain(2 * ASK_MS);
   }
 
   /** Takes part with this connection from now on. */
@@ -70,6 +67,17 @@ export class AdvisoryLease implements Lease {
     this.#query = undefined;
     clearTimeout(this.#timer);
     this.#set(false);
+  }
+
+  #abstain(ms: number): void {
+    if (!this.#held) return;
+    this.#notBefore = performance.now() + ms;
+    const query = this.#query;
+    this.#set(false);
+    if (query !== undefined && this.#options.everybodyHolds !== true) {
+      query(`select pg_advisory_unlock(${LOCK_CLASS}, ${LEASE_LOCK})`).catch(() => {}); // gone with the connection
+    }
+    this.#askLater();
   }
 
   async #ask(): Promise<void> {

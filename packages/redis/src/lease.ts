@@ -58,14 +58,22 @@ export class RedisLease implements Lease {
 
   stepDown(): void {
     // Long enough for the others, who ask five times in a lifetime; short enough where there are none.
-    this.#abstainUntil = performance.now() + this.#ttlMs / 2;
-    void this.#release();
+    this.#abstain(this.#ttlMs / 2);
+  }
+
+  giveWay(): void {
+    this.#abstain((this.#ttlMs / 5) * 1.5);
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#timer = undefined;
     await this.#release();
+  }
+
+  #abstain(ms: number): void {
+    this.#abstainUntil = performance.now() + ms;
+    void this.#release();
   }
 
   async #renew(): Promise<void> {

@@ -10,6 +10,8 @@ export class MemoryLease implements Lease {
   }
 
   stepDown(): void {}
+
+  giveWay(): void {}
 }
 
 /** Session records of this process, oldest dropped first beyond `max`. */
