@@ -48,6 +48,13 @@ export default {
       to: { path: "^packages/", pathNot: "^packages/[^/]+/src/index\\.ts$" },
     },
     {
+      name: "the-cli-loads-servers-late",
+      comment: "Publishing something must not load a whole node: `await import(…)` where a command needs one.",
+      severity: "error",
+      from: { path: "^packages/cli/src/" },
+      to: { path: "^packages/(redis|postgres|server)/", dynamic: false, dependencyTypesNot: ["type-only"] },
+    },
+    {
       name: "no-tests-in-sources",
       comment: "What a package ships never imports what tests it.",
       severity: "error",

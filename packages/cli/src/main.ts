@@ -1,0 +1,5 @@
+import { processIo } from "./io.ts";
+import { run } from "./run.ts";
+
+// Not process.exit: what was written to a pipe has to get there first.
+process.exitCode = await run(process.argv.slice(2), processIo());

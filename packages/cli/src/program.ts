@@ -1,0 +1,42 @@
+import { readFileSync } from "node:fs";
+import { Command } from "commander";
+import { publishCommand } from "./commands/publish.ts";
+import { refreshCommand } from "./commands/refresh.ts";
+import { serveCommand } from "./commands/serve.ts";
+import { tokenCommand } from "./commands/token.ts";
+import { unwatchCommand, watchCommand } from "./commands/watch.ts";
+import type { Io } from "./io.ts";
+
+const COMMANDS = [publishCommand, refreshCommand, watchCommand, unwatchCommand, tokenCommand, serveCommand];
+
+export function buildProgram(io: Io): Command {
+  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+  const program = new Command("carillon")
+    .description("Publishes to Carillon, listens to it, and finds what is wrong with it.")
+    .version(version, "-V, --version", "print the version")
+    .helpCommand("help [command]", "print the help of a command")
+    .addHelpText(
+      "after",
+      `
+Where the node is and who you are comes from the options of a command, else from the environment (CARILLON_URL, CARILLON_KEY,
+CARILLON_TOKEN, DATABASE_URL), else from a profile in ~/.config/carillon/config.json.
+
+Exit codes: 0 done, 1 it failed or a problem was found, 2 the command line is wrong.`,
+    );
+  for (const make of COMMANDS) program.addCommand(make(io));
+  for (const command of [program, ...program.commands]) {
+    command
+      .exitOverride()
+      .helpOption("-h, --help", "print this help")
+      .configureOutput({
+        writeOut: (text) => io.out.write(text),
+        writeErr: (text) => io.err.write(text),
+        getOutHasColors: () => io.out.colors,
+        getErrHasColors: () => io.err.colors,
+        getOutHelpWidth: () => 110,
+        getErrHelpWidth: () => 110,
+      });
+    command.showHelpAfterError(command === program ? "(carillon --help)" : `(carillon ${command.name()} --help)`);
+  }
+  return program;
+}
