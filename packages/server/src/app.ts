@@ -164,6 +164,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     node,
     refreshNamespaces: settings.namespaces,
     channelNamespaces: CHANNEL_NAMESPACES,
+    plainHubs: [],
     authenticator: auth.authenticator,
     policy,
     sequencer,
@@ -204,8 +205,8 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     sessions,
     spread,
     interest,
-    admit: async ({ kind, user }, engine) => {
-      if (kind === "user" && user !== undefined) await users.admit(user, engine);
+    admit: async ({ kind, user }, transport) => {
+      if (kind === "user" && user !== undefined) await users.admit(user, transport);
     },
     sliceSize: 500,
     highWaterMarkBytes: highWaterBytes,

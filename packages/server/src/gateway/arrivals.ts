@@ -3,13 +3,14 @@
  * when they leave.
  */
 import type { Interest, Logger, Meter, Sequencer } from "@carillon/core";
-import { CarillonError, EVENT, formatId, type Position, parsePrincipalId } from "@carillon/protocol";
+import { CarillonError, formatId, type Position, parsePrincipalId } from "@carillon/protocol";
 import type { Socket } from "socket.io";
 import type { Authenticator, Policy, Principal } from "../auth/principal.ts";
+import type { Carrier } from "./carrier.ts";
 import { type CatchUp, startingPoint } from "./catch-up.ts";
 import { Connection, type StartingPoint } from "./connection.ts";
-import { eventFrame, gapFrame } from "./frames.ts";
-import type { Hub } from "./hubs.ts";
+import { gapFrame, readyFrame } from "./frames.ts";
+import type { SocketIoHub } from "./hubs.ts";
 import { enterAllRooms } from "./membership.ts";
 import type { Requests } from "./requests.ts";
 import { identityRooms, socketId } from "./rooms.ts";
@@ -27,7 +28,7 @@ export interface ArrivalsOptions {
   readonly sessions: Pick<SessionKeeper, "keep" | "save" | "inherit" | "restore" | "forget">;
   readonly interest: Pick<Interest, "acquire">;
   /** Counts a transport of a user. Throws `TOO_MANY_CONNECTIONS`. */
-  readonly admit?: (principal: Principal, engine: Socket["conn"]) => Promise<void>;
+  readonly admit?: (principal: Principal, transport: Carrier) => Promise<void>;
   /** For a refresh of everything there that one connection is told. */
   readonly spreadMs: (connection: Connection) => number | undefined;
   readonly onClosed: (connection: Connection) => void;
@@ -46,8 +47,8 @@ export class Arrivals {
     this.#options = options;
   }
 
-  /** From now on whoever connects to this namespace. */
-  welcomeTo(hub: Hub): void {
+  /** From now on whoever connects to this Socket.IO namespace. */
+  welcomeTo(hub: SocketIoHub): void {
     const { namespace } = hub;
     namespace.use((socket, next) => {
       // Asked for again before the first was answered: one answer is all that its client waits for.
@@ -57,7 +58,11 @@ export class Arrivals {
         (error: unknown) => this.#refuse(socket, error, next),
       );
     });
-    namespace.on("connection", (socket) => this.#connected(socket));
+    namespace.on("connection", (socket) => {
+      const connection = socket.data.connection as Connection;
+      socket.onAny((event: unknown, ...args: unknown[]) => this.#options.requests.handle(connection, event, args));
+      this.welcome(connection);
+    });
   }
 
   /** A connection could not be made whole: its client comes back and is told. */
@@ -67,7 +72,7 @@ export class Arrivals {
     connection.transport.terminate();
   }
 
-  async #authenticate(socket: Socket, hub: Hub): Promise<void> {
+  async #authenticate(socket: Socket, hub: SocketIoHub): Promise<void> {
     const { authenticator, policy } = this.#options;
     const { auth, headers } = socket.handshake;
     const transport = transportOf(socket.conn);
@@ -75,17 +80,17 @@ export class Arrivals {
       const principal = await authenticator.authenticate({ auth, headers });
       if (!policy.mayEnter(principal, hub.namespace.name)) throw new CarillonError("FORBIDDEN");
       const installationId = auth.installationId == null ? undefined : parsePrincipalId(auth.installationId);
-      await this.#options.admit?.(principal, socket.conn);
+      await this.#options.admit?.(principal, transport);
       const style = hub.styles[auth.ids === "event" ? "event" : "args"];
       const connection = new Connection({ socket, principal, style, transport, installationId });
       socket.data.connection = connection;
       renameSocket(socket);
-      const stopWatching = transport.onClose(() => this.#disconnected(connection));
+      const stopWatching = transport.onClose(() => this.leave(connection));
       socket.on("disconnect", () => {
         stopWatching();
-        this.#disconnected(connection);
+        this.leave(connection);
       });
-      await this.#arrive(connection, auth);
+      await this.arrive(connection, auth);
     } catch (error) {
       transport.unclaim(hub.namespace.name);
       throw error;
@@ -104,10 +109,10 @@ export class Arrivals {
   }
 
   /**
-   * What its client had, under the session id that Socket.IO sends when this is done. Once it has that id it comes back with it,
+   * What its client had, under the session id that it is sent when this is done. Once it has that id it comes back with it,
    * however soon it is cut off; so the record is there first, and says what is still to be told.
    */
-  async #arrive(connection: Connection, auth: Readonly<Record<string, unknown>>): Promise<void> {
+  async arrive(connection: Connection, auth: Readonly<Record<string, unknown>>): Promise<void> {
     const { sessions } = this.#options;
     const asked = startingPoint(auth);
     if (asked.kind === "fresh") return sessions.keep(connection);
@@ -163,15 +168,23 @@ export class Arrivals {
     return { epoch: this.#options.sequencer.position?.epoch ?? 0, n: BEYOND };
   }
 
-  #connected(socket: Socket): void {
-    const { requests, meter } = this.#options;
-    const connection = socket.data.connection as Connection;
-    socket.onAny((event: unknown, ...args: unknown[]) => requests.handle(connection, event, args));
-    meter.count("handshakes", 1, { outcome: "connected" });
-    connection.whole = this.#welcome(connection).catch((error: unknown) => this.giveUp(connection, error));
+  /** It is among the connections of its hub now: what it missed, its rooms, `ready`. */
+  welcome(connection: Connection): void {
+    this.#options.meter.count("handshakes", 1, { outcome: "connected" });
+    connection.whole = this.#makeWhole(connection).catch((error: unknown) => this.giveUp(connection, error));
   }
 
-  async #welcome(connection: Connection): Promise<void> {
+  /** It has closed. */
+  leave(connection: Connection): void {
+    if (connection.state === "closed") return;
+    this.#options.sessions.forget(connection);
+    connection.state = "closed";
+    connection.transport.unclaim(connection.style.namespace);
+    this.#options.onClosed(connection);
+    releaseChannels(connection);
+  }
+
+  async #makeWhole(connection: Connection): Promise<void> {
     const { sessions, catchUp, spreadMs, meter } = this.#options;
     const { from, cut, resumes } = connection.arrival;
     const recovered = await catchUp.run(connection, from, (repaired) => {
@@ -187,7 +200,7 @@ export class Arrivals {
       for (const [channel, subscription] of connection.channels)
         subscription.recovered = repaired && !cut.includes(channel);
       enterAllRooms(connection);
-      connection.write(eventFrame(connection.style, EVENT.ready, this.#readyArgument(connection, whole), id), position);
+      connection.write(readyFrame(connection.style, this.#readyArgument(connection, whole), id), position);
       if (resumes) sessions.keep(connection);
     });
     if (!resumes) return;
@@ -206,16 +219,8 @@ export class Arrivals {
       rooms: [...identityRooms(principal), ...entityRooms],
       channels: style.ownChannel === undefined ? [...connection.channels.keys()] : [style.ownChannel],
       recovered,
+      ...connection.greeting,
     });
-  }
-
-  #disconnected(connection: Connection): void {
-    if (connection.state === "closed") return;
-    this.#options.sessions.forget(connection);
-    connection.state = "closed";
-    connection.transport.unclaim(connection.style.namespace);
-    this.#options.onClosed(connection);
-    releaseChannels(connection);
   }
 }
 

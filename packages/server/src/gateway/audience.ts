@@ -3,7 +3,6 @@
  * one connection that catches up. A test compares the two on random input.
  */
 import { type Audience, isGap, type LogEntry, type Publication } from "@carillon/protocol";
-import type { Namespace } from "socket.io";
 import type { Connection } from "./connection.ts";
 import {
   channelRoom,
@@ -17,12 +16,13 @@ import {
 } from "./rooms.ts";
 
 /** What is read of a namespace: its adapter's rooms, and its sockets. */
-export type RoomIndex = Pick<Namespace, "sockets"> & {
+export interface RoomIndex {
+  readonly sockets: ReadonlyMap<string, { readonly data: { connection?: Connection } }>;
   readonly adapter: { readonly rooms: ReadonlyMap<string, ReadonlySet<string>> };
-};
+}
 
 export function connectionOf(namespace: RoomIndex, socketId: string): Connection | undefined {
-  return namespace.sockets.get(socketId)?.data.connection as Connection | undefined;
+  return namespace.sockets.get(socketId)?.data.connection;
 }
 
 /** The live connections of one namespace that hear `entry`. */

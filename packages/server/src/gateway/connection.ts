@@ -6,19 +6,29 @@
  * that no path can deliver an id twice or out of order.
  */
 import { comparePositions, type Position } from "@carillon/protocol";
-import type { Socket } from "socket.io";
 import type { Principal } from "../auth/principal.ts";
+import type { Carrier } from "./carrier.ts";
 import type { Frame, FrameStyle } from "./frames.ts";
-import type { Transport } from "./transport.ts";
 
 export type ConnectionState = "joining" | "live" | "behind" | "closed";
 
+/** A place in the rooms of a hub, as a Socket.IO socket is one. */
+export interface Member {
+  readonly id: string;
+  readonly rooms: ReadonlySet<string>;
+  join(rooms: string | string[]): unknown;
+  leave(room: string): unknown;
+  disconnect(): unknown;
+}
+
 export interface ConnectionOptions {
-  readonly socket: Socket;
+  readonly socket: Member;
   readonly principal: Principal;
   readonly style: FrameStyle;
-  readonly transport: Transport;
+  readonly transport: Carrier;
   readonly installationId?: string | undefined;
+  /** What else `ready` says to it. */
+  readonly greeting?: Readonly<Record<string, unknown>>;
 }
 
 export interface Subscription {
@@ -61,11 +71,12 @@ export interface Quiet {
 const QUIET_MIN = 16;
 
 export class Connection {
-  readonly socket: Socket;
+  readonly socket: Member;
   readonly style: FrameStyle;
-  readonly transport: Transport;
+  readonly transport: Carrier;
   /** Which installation of the application its client says that it is: the id under which that registered for push. */
   readonly installationId: string | undefined;
+  readonly greeting: Readonly<Record<string, unknown>>;
   /** Another one when the token is renewed. */
   principal: Principal;
   /** Subscribed channels. Empty on a refresh namespace, which has its own channel. */
@@ -85,12 +96,13 @@ export class Connection {
   #told: Position | undefined;
   #quiet: Quiet | undefined;
 
-  constructor({ socket, principal, style, transport, installationId }: ConnectionOptions) {
+  constructor({ socket, principal, style, transport, installationId, greeting = {} }: ConnectionOptions) {
     this.socket = socket;
     this.principal = principal;
     this.style = style;
     this.transport = transport;
     this.installationId = installationId;
+    this.greeting = greeting;
   }
 
   get position(): Position {
@@ -162,6 +174,6 @@ export class Connection {
   /** Writes an event that carries `id`, which MUST be no id that is still to be written. */
   write(frame: Frame, id: Position): void {
     this.#told = id;
-    for (const packet of frame) this.transport.engine.write(packet.text, packet.options);
+    this.transport.write(frame);
   }
 }

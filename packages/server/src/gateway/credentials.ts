@@ -50,7 +50,7 @@ export class Credentials {
     if (principal.user !== before.user) {
       meter.count("drops", 1, { reason: "token_of_another_user" });
       // After the answer: whoever mixes users up on one connection must not go on with either.
-      setImmediate(() => connection.transport.close());
+      setImmediate(() => connection.transport.close("FORBIDDEN"));
       throw new CarillonError("FORBIDDEN", "the token is another user's");
     }
     for (const other of this.#options.connections()) {
@@ -68,7 +68,7 @@ export class Credentials {
       const { principal } = connection;
       if (principal.user !== user || principal.issuedMs >= beforeMs || (sid !== undefined && principal.sid !== sid))
         continue;
-      this.#close(connection, "revoked");
+      this.#close(connection, "REVOKED");
       closed++;
     }
     if (closed > 0) logger.info({ user, sid, reason, connections: closed }, "connections closed: revoked");
@@ -78,15 +78,15 @@ export class Credentials {
     const now = Date.now() - LEEWAY_S * 1000;
     for (const connection of this.#options.connections()) {
       const { expiresMs } = connection.principal;
-      if (expiresMs !== undefined && expiresMs <= now) this.#close(connection, "expired");
+      if (expiresMs !== undefined && expiresMs <= now) this.#close(connection, "TOKEN_EXPIRED");
     }
   }
 
-  #close(connection: Connection, reason: "expired" | "revoked"): void {
+  #close(connection: Connection, why: "TOKEN_EXPIRED" | "REVOKED"): void {
     if (this.#closing.has(connection)) return;
     this.#closing.add(connection);
-    this.#options.meter.count("credentialsClosed", 1, { reason });
-    connection.transport.close();
+    this.#options.meter.count("credentialsClosed", 1, { reason: why === "REVOKED" ? "revoked" : "expired" });
+    connection.transport.close(why);
   }
 
   /** Takes away at once what the new token does not grant. */

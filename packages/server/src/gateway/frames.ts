@@ -13,6 +13,16 @@ export interface FrameStyle {
   /** The channel that goes without saying here: that of a refresh namespace. */
   readonly ownChannel: string | undefined;
   readonly ids: IdForm;
+  /** Absent: events of Socket.IO. */
+  readonly codec?: Codec;
+}
+
+/** How another protocol writes what Socket.IO writes as events. */
+export interface Codec {
+  publication(publication: Publication, options: EntryFrameOptions): Frame;
+  gap(channels: readonly string[] | undefined, id: PublicationId): Frame;
+  /** `argument` is a JSON object as text. */
+  ready(argument: string, id: PublicationId): Frame;
 }
 
 export interface Packet {
@@ -40,14 +50,21 @@ interface FrameBuilder {
 const { frame } = (ws as unknown as { Sender: FrameBuilder }).Sender;
 const TEXT_FRAME = { fin: true, rsv1: false, opcode: 1, mask: false, readOnly: false };
 
+/** A WebSocket text frame, header and data. */
+export const textFrame = (data: Buffer): readonly Buffer[] => frame(data, TEXT_FRAME);
+
 export function packet(namespace: string, json: string): Packet {
   const text = namespace === "/" ? `2${json}` : `2${namespace},${json}`;
   // 4 is Engine.IO's "message".
   const data = Buffer.from(`4${text}`);
   return {
     text,
-    options: { preEncoded: true, compress: false, wsPreEncodedFrame: frame(data, TEXT_FRAME), bytes: data.length },
+    options: { preEncoded: true, compress: false, wsPreEncodedFrame: textFrame(data), bytes: data.length },
   };
+}
+
+export function readyFrame(style: FrameStyle, argument: string, id: PublicationId): Frame {
+  return style.codec?.ready(argument, id) ?? eventFrame(style, EVENT.ready, argument, id);
 }
 
 /** An event whose id is a position that the client stores. */
@@ -66,6 +83,7 @@ export interface EntryFrameOptions {
 
 export function entryFrame(style: FrameStyle, entry: LogEntry, options: EntryFrameOptions = {}): Frame {
   if (isGap(entry)) return gapFrame(style, entry.gap.channels, options.trailingId ?? entry.id, options.spreadMs);
+  if (style.codec !== undefined) return style.codec.publication(entry, options);
   const event = entry.scope === undefined ? EVENT.notification : EVENT.refresh;
   return eventFrame(style, event, argumentOf(style, entry, options), options.trailingId ?? entry.id);
 }
@@ -77,6 +95,7 @@ export function gapFrame(
   id: PublicationId,
   spreadMs?: number,
 ): Frame {
+  if (style.codec !== undefined) return style.codec.gap(channels, id);
   if (style.ownChannel !== undefined)
     return eventFrame(style, EVENT.refresh, `{"type":"REFRESH","scope":"${SCOPE_ALL}"${spread(spreadMs)}}`, id);
   return eventFrame(style, EVENT.gap, channels === undefined ? "{}" : JSON.stringify({ channels }), id);

@@ -22,6 +22,8 @@ export interface GatewayOptions extends HubsOptions, Omit<ArrivalsOptions, "spre
 }
 
 export class Gateway implements SequencerListener {
+  /** The way in for clients that speak no Socket.IO. */
+  readonly arrivals: Pick<Arrivals, "arrive" | "welcome" | "leave">;
   readonly #options: GatewayOptions;
   readonly #hubs: Hubs;
   readonly #deliveries: Deliveries;
@@ -47,7 +49,8 @@ export class Gateway implements SequencerListener {
       onSlow: (connection) => this.#slowLane.take(connection),
       onWritten: (count) => meter.count("deliveries", count, { kind: "live" }),
     });
-    for (const hub of this.#hubs.all) arrivals.welcomeTo(hub);
+    for (const hub of this.#hubs.socketIo) arrivals.welcomeTo(hub);
+    this.arrivals = arrivals;
     options.sequencer.listen(this);
   }
 

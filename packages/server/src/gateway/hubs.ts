@@ -1,14 +1,20 @@
-/** The namespaces that clients connect to, and who is in them. */
+/** The places that clients connect to, and who is there. */
 import type { Namespace, Server } from "socket.io";
+import type { RoomIndex } from "./audience.ts";
 import type { Connection } from "./connection.ts";
 import type { FrameStyle, IdForm } from "./frames.ts";
 import { channelRoom } from "./rooms.ts";
 
-/** One namespace and the styles of its connections; two connections of equal style share an encoded frame. */
+/** A Socket.IO namespace, or all plain clients of one kind. */
 export interface Hub {
-  readonly namespace: Namespace;
+  readonly namespace: RoomIndex & { readonly name: string };
   /** The channel of a refresh namespace. */
   readonly ownChannel: string | undefined;
+}
+
+/** Two connections of equal style share an encoded frame. */
+export interface SocketIoHub extends Hub {
+  readonly namespace: Namespace;
   readonly styles: Readonly<Record<IdForm, FrameStyle>>;
 }
 
@@ -18,16 +24,19 @@ export interface HubsOptions {
   readonly refreshNamespaces: readonly string[];
   /** These carry any channel by subscription. */
   readonly channelNamespaces: readonly string[];
+  readonly plainHubs: readonly Hub[];
 }
 
 export class Hubs {
   readonly all: readonly Hub[];
+  readonly socketIo: readonly SocketIoHub[];
 
-  constructor({ io, refreshNamespaces, channelNamespaces }: HubsOptions) {
-    this.all = [
+  constructor({ io, refreshNamespaces, channelNamespaces, plainHubs }: HubsOptions) {
+    this.socketIo = [
       ...refreshNamespaces.map((channel) => hub(io, `/${channel}`, channel)),
       ...channelNamespaces.map((name) => hub(io, name, undefined)),
     ];
+    this.all = [...this.socketIo, ...plainHubs];
   }
 
   /** Live connections by namespace. */
@@ -38,8 +47,7 @@ export class Hubs {
   /** Everyone who is let in, whole or not. */
   *everyone(): Generator<Connection> {
     for (const { namespace } of this.all) {
-      for (const { data } of namespace.sockets.values())
-        if (data.connection !== undefined) yield data.connection as Connection;
+      for (const { data } of namespace.sockets.values()) if (data.connection !== undefined) yield data.connection;
     }
   }
 
@@ -54,7 +62,7 @@ export class Hubs {
   }
 }
 
-function hub(io: HubsOptions["io"], name: string, ownChannel: string | undefined): Hub {
+function hub(io: HubsOptions["io"], name: string, ownChannel: string | undefined): SocketIoHub {
   return {
     namespace: io.of(name),
     ownChannel,

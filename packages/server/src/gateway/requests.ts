@@ -107,7 +107,7 @@ export class Requests {
     const { limits, meter } = this.#options;
     const ack = args.findLast((argument): argument is Ack => typeof argument === "function") ?? (() => {});
     // What arrived with it and before its end was noticed.
-    if (connection.transport.engine.readyState !== "open") return;
+    if (!connection.transport.isOpen) return;
     if (connection.transport.unsentBytes > limits.unsentBytes) {
       meter.count("slowClosed");
       connection.transport.terminate();
@@ -116,7 +116,7 @@ export class Requests {
     const rate = this.#options.rate?.take(connection);
     if (rate?.verdict === "abuse") {
       meter.count("abuseClosed");
-      connection.transport.close();
+      connection.transport.close("RATE_LIMITED");
       return;
     }
     const queue = this.#queueOf(connection);

@@ -6,6 +6,9 @@
  * the next poll arrives, and an upgrade hands over what is buffered like any other flush. So two sums are exact for all of them.
  */
 
+import type { Carrier } from "./carrier.ts";
+import type { Frame } from "./frames.ts";
+
 /** What of Engine.IO's connection is used. */
 export interface EngineConnection {
   readonly readyState: string;
@@ -34,11 +37,9 @@ interface EnginePacket {
 
 const CLOSE_TIMEOUT_MS = 1500;
 
-export class Transport {
+export class Transport implements Carrier {
   readonly engine: EngineConnection;
-  /** Clients' requests that are not answered yet. */
   pendingRequests = 0;
-  /** What its client said last with `state`, in whichever namespace; undefined: nothing so far. */
   foreground: boolean | undefined;
   readonly #namespaces = new Set<string>();
   readonly #onClose = new Set<() => void>();
@@ -66,7 +67,19 @@ export class Transport {
     });
   }
 
-  /** Calls `listener` when the transport has closed, whether or not Socket.IO let the connection in by then. Returns what ends it. */
+  get kind(): string {
+    return this.engine.transport.name;
+  }
+
+  get isOpen(): boolean {
+    return this.engine.readyState === "open";
+  }
+
+  write(frame: Frame): void {
+    for (const packet of frame) this.engine.write(packet.text, packet.options);
+  }
+
+  /** Whether or not Socket.IO let the connection in by then. */
   onClose(listener: () => void): () => void {
     if (this.engine.readyState === "closed") listener();
     else this.#onClose.add(listener);
@@ -84,24 +97,21 @@ export class Transport {
     this.#namespaces.delete(namespace);
   }
 
-  /** Bytes handed to this transport that are still in this process. */
   get unsentBytes(): number {
     return this.#buffered + (this.engine.transport.writable ? 0 : this.#inFlight);
   }
 
-  /** Whether everything written has left this process. */
   get drained(): boolean {
     return this.engine.transport.writable && this.engine.writeBuffer.length === 0;
   }
 
-  /** Calls `listener` whenever the present transport can send again. Returns what ends it. */
+  /** Of the present transport. */
   onReady(listener: () => void): () => void {
     const { transport } = this.engine;
     transport.on("ready", listener);
     return () => void transport.off("ready", listener);
   }
 
-  /** A point in what was written so far; `arrived` says later whether everything before it has reached the client. */
   get mark(): number {
     return this.#pings;
   }
@@ -111,7 +121,7 @@ export class Transport {
     return this.#answered > mark;
   }
 
-  /** After what was written, if that takes no longer than a moment; stock clients come back from it by themselves. */
+  /** Stock clients come back from it by themselves. */
   close(): void {
     const { socket } = this.engine.transport;
     this.engine.close();
@@ -122,7 +132,7 @@ export class Transport {
     }, CLOSE_TIMEOUT_MS).unref();
   }
 
-  /** Now, whether or not the client reads: an orderly close would wait behind all that it doesn't read. */
+  /** An orderly close would wait behind all that it doesn't read. */
   terminate(): void {
     const { socket } = this.engine.transport;
     this.engine.close(true);

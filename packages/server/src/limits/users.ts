@@ -13,8 +13,8 @@ export interface UserConnectionsOptions {
 
 /** What of a transport is used. */
 export interface Closes {
-  once(event: "close", listener: () => void): unknown;
-  readonly readyState: string;
+  readonly isOpen: boolean;
+  onClose(listener: () => void): unknown;
 }
 
 const KEEP_EVERY_MS = 180_000;
@@ -47,12 +47,12 @@ export class UserConnections {
   async admit(user: string, transport: Closes): Promise<void> {
     const { max, seats, meter } = this.#options;
     const own = this.#held.get(user) ?? new Map<Closes, string>();
-    if (own.has(transport) || transport.readyState === "closed") return;
+    if (own.has(transport) || !transport.isOpen) return;
     if (own.size >= max) throw tooMany();
     const seat = randomBytes(9).toString("base64url");
     // Before anything is waited for: many that come at once must see each other.
     this.#held.set(user, own.set(transport, seat));
-    transport.once("close", () => this.#release(user, transport));
+    transport.onClose(() => this.#release(user, transport));
     if (seats === undefined) return;
     try {
       if (await seats.take(user, seat, max)) {

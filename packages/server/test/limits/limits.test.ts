@@ -155,7 +155,11 @@ describe("addresses", () => {
 });
 
 describe("users", () => {
-  const engine = () => Object.assign(new EventEmitter(), { readyState: "open" }) as unknown as Closes & EventEmitter;
+  const engine = () => {
+    const emitter = new EventEmitter();
+    const onClose = (listener: () => void) => emitter.once("close", listener);
+    return Object.assign(emitter, { isOpen: true, onClose }) satisfies Closes;
+  };
   const tooMany = expect.objectContaining({ code: "TOO_MANY_CONNECTIONS" });
 
   test("a transport counts once however many namespaces it joins, until it closes", async () => {
