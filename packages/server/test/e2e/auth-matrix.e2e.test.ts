@@ -1,9 +1,10 @@
 /**
  * Who may do what, cell by cell, on every path. `+`: yes. Otherwise the code of the refusal: U UNAUTHENTICATED, E TOKEN_EXPIRED,
  * R REVOKED, F FORBIDDEN. A `hear` row is tried live, by a replay, by a session that was resumed with fewer rights, and in history;
- * a `join` row live and resumed; a `publish` row on a socket and by REST.
+ * a `join` row live and resumed; a `publish` row on a socket and by REST. All of it on one node, and again on three with Redis, where
+ * who publishes, who listens, and who comes back or asks are each at another node.
  */
-import { api, type Client, type NodeServer } from "@carillon/testkit";
+import { api, type Client, type NodeServer, startRedis, waitFor } from "@carillon/testkit";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { now, sign } from "../auth/kit.ts";
 import { away, moveTo } from "./kit.ts";
@@ -52,21 +53,23 @@ const KINDS: Record<string, (sub: string) => Promise<string | undefined>> = {
   widest: (sub) => sign({ sub, channels: ["*"], publish: ["*"], rooms: ["*"] }),
 };
 
-let node: NodeServer;
+/** URLs of nodes. */
+interface Stage {
+  readonly publisher: string;
+  readonly client: string;
+  /** Where clients come back, and where history is read. */
+  readonly other: string;
+}
+let at: Stage;
 let users = 0;
 const opened: Client[] = [];
 
-beforeAll(async () => {
-  node = await startGuarded({ OPERATOR_ROLE: "admin", CONNECTS_PER_S: "5000" });
-  await api(node.url).delete("/api/users/revoked/connections", undefined, OPERATOR);
-});
 afterEach(() => {
   for (const client of opened.splice(0)) client.close();
 });
-afterAll(() => node?.stop(3000));
 
 function open(namespace: string, token: string | undefined): Client {
-  const client = connectWith(node.url, namespace, token === undefined ? {} : { token }, { reconnection: false });
+  const client = connectWith(at.client, namespace, token === undefined ? {} : { token }, { reconnection: false });
   opened.push(client);
   return client;
 }
@@ -85,18 +88,18 @@ let published = 0;
 async function hears(client: Client, channel: string, room?: string): Promise<boolean> {
   const mark = `M${published++}`;
   await say(channel, mark, room);
-  await publish(node.url, "news", `end ${mark}`);
+  await publish(at.publisher, "news", `end ${mark}`);
   await client.next("notification", ({ payload }) => payload === `end ${mark}`);
   return heard(client, mark);
 }
 const say = (channel: string, mark: string, room?: string): Promise<string> =>
   room === undefined && channel !== "trips" && channel !== "users"
-    ? publish(node.url, channel, mark)
+    ? publish(at.publisher, channel, mark)
     : channel === "trips" || channel === "users"
-      ? refreshAll(node.url, channel, mark, room === undefined ? {} : { to: { rooms: [room] } })
+      ? refreshAll(at.publisher, channel, mark, room === undefined ? {} : { to: { rooms: [room] } })
       : batchTo(channel, mark, room!);
 async function batchTo(channel: string, payload: string, room: string): Promise<string> {
-  const answer = await api(node.url).post(
+  const answer = await api(at.publisher).post(
     "/api/publications",
     { publications: [{ channel, payload, to: { rooms: [room] } }] },
     { authorization: "Bearer web-secret" },
@@ -124,7 +127,7 @@ async function resumed(
   const client = open("/channels", await sign({ sub, iat: now() + 5, ...BEFORE }));
   await client.ready;
   await client.ask("subscribe", { channel: "news" });
-  await publish(node.url, "news", "so that it has an offset");
+  await publish(at.publisher, "news", "so that it has an offset");
   await client.next("notification");
   await prepare(client);
   client.socket.auth = { ...client.socket.auth, token };
@@ -133,7 +136,7 @@ async function resumed(
       resolve(error.data?.code ?? error.message),
     ),
   );
-  moveTo(client, node.url);
+  moveTo(client, at.other);
   return Promise.race([away(client, during).then(() => client), refused]);
 }
 
@@ -154,7 +157,7 @@ const PATHS: Record<string, Record<string, Ask>> = {
     },
     replay: async (token, _sub, [channel]) => {
       const mark = `M${published++}`;
-      const since = await publish(node.url, "news", "before");
+      const since = await publish(at.publisher, "news", "before");
       await say(channel!, mark);
       const client = await entered(token);
       if (typeof client === "string") return client;
@@ -180,7 +183,7 @@ const PATHS: Record<string, Record<string, Ask>> = {
     history: async (token, _sub, [channel]) => {
       const mark = `M${published++}`;
       await say(channel!, mark);
-      const answer = await api(node.url).get(`/api/channels/${channel}/publications?limit=1000`, bearer(token));
+      const answer = await api(at.other).get(`/api/channels/${channel}/publications?limit=1000`, bearer(token));
       expect(answer.text.includes(mark)).toBe(answer.status === 200);
       return status(answer);
     },
@@ -213,7 +216,7 @@ const PATHS: Record<string, Record<string, Ask>> = {
     history: async (token, _sub, [channel, room]) => {
       const mark = `M${published++}`;
       await say(channel!, mark, room);
-      const answer = await api(node.url).get(`/api/channels/${channel}/publications?limit=1000`, bearer(token));
+      const answer = await api(at.other).get(`/api/channels/${channel}/publications?limit=1000`, bearer(token));
       if (answer.status !== 200) return status(answer);
       return answer.text.includes(mark) ? "ok" : "FORBIDDEN";
     },
@@ -224,20 +227,20 @@ const PATHS: Record<string, Record<string, Ask>> = {
       return typeof client === "string" ? client : verdict(await client.ask("publish", { channel, payload: 1 }));
     },
     REST: async (token, _sub, [channel]) =>
-      status(await api(node.url).post(`/api/notifications/${channel}`, 1, bearer(token))),
+      status(await api(at.other).post(`/api/notifications/${channel}`, 1, bearer(token))),
   },
   refresh: {
     REST: async (token, _sub, [namespace]) =>
-      status(await api(node.url).post(`/api/refresh/${namespace}`, { scope: "A" }, bearer(token))),
+      status(await api(at.other).post(`/api/refresh/${namespace}`, { scope: "A" }, bearer(token))),
   },
   batch: {
     REST: async (token, _sub, [channel]) =>
-      status(await api(node.url).post("/api/publications", { publications: [{ channel, payload: 1 }] }, bearer(token))),
+      status(await api(at.other).post("/api/publications", { publications: [{ channel, payload: 1 }] }, bearer(token))),
   },
   operate: {
-    metrics: async (token) => await api(node.url).get("/metrics", bearer(token)).then(status),
+    metrics: async (token) => await api(at.other).get("/metrics", bearer(token)).then(status),
     revoke: async (token) =>
-      status(await api(node.url).delete("/api/users/nobody-there/connections", undefined, bearer(token))),
+      status(await api(at.other).delete("/api/users/nobody-there/connections", undefined, bearer(token))),
   },
 };
 
@@ -251,18 +254,56 @@ test("the table has a cell for each kind of token and a path for each action", (
     expect([name, cells.length, name.split(" ")[0]! in PATHS]).toEqual([name, kinds.length, true]);
 });
 
-describe.each(rows)("$name", ({ name, cells }) => {
-  const [action = "", ...argument] = name.split(" ");
-  test.each(kinds.map((kind, i) => [kind, CODES[cells[i] as keyof typeof CODES]] as const))(
-    "%s: %s",
-    async (kind, expected) => {
-      const found: Record<string, Verdict> = {};
-      for (const [path, ask] of Object.entries(PATHS[action]!)) {
-        const sub = `u${users++}`;
-        found[path] = await ask(await KINDS[kind]!(sub), sub, argument);
-      }
+async function startStage(nodes: number): Promise<() => Promise<unknown>> {
+  const redis = nodes > 1 ? await startRedis() : undefined;
+  const env = { OPERATOR_ROLE: "admin", CONNECTS_PER_S: "5000", ...(redis !== undefined && { REDIS_URL: redis.url }) };
+  const started: NodeServer[] = [];
+  const stop = async () => {
+    await Promise.all(started.map((node) => node.stop(3000)));
+    await redis?.stop();
+  };
+  try {
+    for (let i = 0; i < nodes; i++) started.push(await startGuarded(env));
+    const urls = started.map(({ url }) => url);
+    const url = (index: number): string => urls[index % nodes] ?? "";
+    at = { publisher: url(0), client: url(1), other: url(2) };
+    await api(at.publisher).delete("/api/users/revoked/connections", undefined, OPERATOR);
+    const headers = bearer(await KINDS.revoked!("revoked"));
+    const isRefused = async (node: string) =>
+      (await api(node).get("/api/channels/news/publications", headers)).body?.code === "REVOKED";
+    await waitFor(async () => (await Promise.all(urls.map(isRefused))).every(Boolean), {
+      what: "the revocation to be known at every node",
+    });
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return stop;
+}
 
-      expect(found).toEqual(Object.fromEntries(Object.keys(found).map((path) => [path, expected])));
-    },
-  );
+describe.each([
+  ["one node", 1],
+  ["three nodes", 3],
+] as const)("%s", (_name, nodes) => {
+  let stop: (() => Promise<unknown>) | undefined;
+  beforeAll(async () => {
+    stop = await startStage(nodes);
+  });
+  afterAll(() => stop?.());
+
+  describe.each(rows)("$name", ({ name, cells }) => {
+    const [action = "", ...argument] = name.split(" ");
+    test.each(kinds.map((kind, i) => [kind, CODES[cells[i] as keyof typeof CODES]] as const))(
+      "%s: %s",
+      async (kind, expected) => {
+        const found: Record<string, Verdict> = {};
+        for (const [path, ask] of Object.entries(PATHS[action]!)) {
+          const sub = `u${users++}`;
+          found[path] = await ask(await KINDS[kind]!(sub), sub, argument);
+        }
+
+        expect(found).toEqual(Object.fromEntries(Object.keys(found).map((path) => [path, expected])));
+      },
+    );
+  });
 });
