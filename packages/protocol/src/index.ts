@@ -1,4 +1,5 @@
 export * from "./errors.ts";
+export * from "./frames.ts";
 export * from "./ids.ts";
 export * from "./json.ts";
 export * from "./names.ts";

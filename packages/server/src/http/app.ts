@@ -58,7 +58,7 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
     void scope.register(connectionRoutes(deps));
     void scope.register(ticketRoutes(deps));
     void scope.register(opsRoutes(deps));
-    serveApiDescription(scope, deps.auth);
+    serveApiDescription(scope, deps, VERSION);
     void scope.register(demoRoutes(deps));
   });
   return app;

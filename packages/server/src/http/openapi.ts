@@ -2,8 +2,9 @@ import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import type { FastifyInstance } from "fastify";
 import { jsonSchemaTransform, jsonSchemaTransformObject } from "fastify-type-provider-zod";
+import { asyncApi } from "./asyncapi.ts";
 import { operatorsOnly } from "./callers.ts";
-import type { Authenticator } from "./deps.ts";
+import type { HttpDeps } from "./deps.ts";
 
 /** Everything from the node itself; the page's one inline style is the swagger page's own. */
 const DOCS_CSP =
@@ -36,11 +37,24 @@ function withoutInputTwins<T extends object>(description: T): T {
   return description;
 }
 
-/** `/openapi.json` and `/docs`. */
-export function serveApiDescription(app: FastifyInstance, auth: Authenticator): void {
+/** `/openapi.json`, `/asyncapi.json` and `/docs`. */
+export function serveApiDescription(
+  app: FastifyInstance,
+  {
+    auth,
+    settings,
+  }: Pick<HttpDeps, "auth"> & { readonly settings: Pick<HttpDeps["settings"], "namespaces" | "wsPort"> },
+  version: string,
+): void {
   const onRequest = operatorsOnly(auth);
   app.get("/openapi.json", { onRequest, schema: { hide: true } as object }, async (_request, reply) => {
     return reply.header("content-type", "application/json; charset=utf-8").send(JSON.stringify(app.swagger()));
+  });
+  app.get("/asyncapi.json", { onRequest, schema: { hide: true } as object }, async (request, reply) => {
+    const { namespaces, wsPort } = settings;
+    const host = wsPort ? `${request.hostname}:${wsPort}` : request.host;
+    const description = asyncApi({ version, namespaces, host, secure: request.protocol === "https" });
+    return reply.header("content-type", "application/json; charset=utf-8").send(JSON.stringify(description));
   });
   void app.register(async (docs) => {
     // Before the plugin, so that its static files are guarded too.

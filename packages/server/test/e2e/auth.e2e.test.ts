@@ -479,7 +479,7 @@ describe("REST", () => {
     expect((await api(first().url).post("/api/tickets")).status).toBe(401);
   });
 
-  test.each(["/metrics", "/openapi.json", "/docs", "/docs/static/index.html", "/demo"])(
+  test.each(["/metrics", "/openapi.json", "/asyncapi.json", "/docs", "/docs/static/index.html", "/demo"])(
     "%s is for operators",
     async (path) => {
       const get = async (headers: Record<string, string> = {}) => (await api(first().url).get(path, headers)).status;

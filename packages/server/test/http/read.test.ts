@@ -58,6 +58,7 @@ test("whom else a publication was for is told to operators only, and history nee
 test.each([
   "/metrics",
   "/openapi.json",
+  "/asyncapi.json",
   "/docs",
   "/docs/",
   "/docs/json",
