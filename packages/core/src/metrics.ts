@@ -192,6 +192,23 @@ export const METRICS = {
   },
   ringEntries: { name: "carillon_ring_entries", type: "gauge", help: "Recent log entries in memory" },
   ringBytes: { name: "carillon_ring_bytes", type: "gauge", help: "Bytes of recent log entries in memory" },
+  presenceUsers: { name: "carillon_presence_users", type: "gauge", help: "Users with a client on this node" },
+  presenceJoins: {
+    name: "carillon_presence_joins_total",
+    type: "counter",
+    help: "Users who came to this node and were on no other",
+  },
+  presenceLeaves: {
+    name: "carillon_presence_leaves_total",
+    type: "counter",
+    help: "Users who left the cluster, each counted by one node, by cause",
+    labels: ["cause"],
+  },
+  presenceRebuilds: {
+    name: "carillon_presence_rebuilds_total",
+    type: "counter",
+    help: "Times this node put all its users again because the store had lost them",
+  },
   draining: { name: "carillon_draining", type: "gauge", help: "1 while this node is leaving service" },
 } as const satisfies Record<string, MetricKind>;
 

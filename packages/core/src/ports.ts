@@ -141,3 +141,56 @@ export interface InterestRegistry {
   /** Whether LISTEN on this channel holds as far as is known now. */
   confirmed(channel: ChannelName): Promise<boolean>;
 }
+
+/** One client of a user: a tab, an app, a program. Its connections over one transport are one. */
+export interface PresentClient {
+  /** Of the device, where the client gave one. */
+  readonly installationId?: string;
+  /** Whether somebody looks at it; `undefined` where it never said. */
+  readonly foreground: boolean | undefined;
+  readonly sinceMs: number;
+}
+
+/** As it is seen over the cluster. */
+export interface PresentElsewhere extends PresentClient {
+  readonly node: string;
+}
+
+/** Users who are the first or the last time somewhere in the cluster. */
+export interface PresenceChange {
+  readonly came: readonly string[];
+  readonly left: readonly string[];
+}
+
+/**
+ * Which users have clients, over all nodes. Each node puts what it has and says again and again that it lives; what it put counts
+ * no longer `leaseMs` after it last did, so that a node which dies takes its users along.
+ *
+ * One node's calls are made one after another.
+ */
+export interface Presence {
+  readonly leaseMs: number;
+  /** This node lives. False when what it put is not there, at the start or because the store lost it: it MUST put everything again. */
+  beat(): Promise<boolean>;
+  /**
+   * All clients of these users on this node. An empty list: none, but the user may be about to come back and has not left;
+   * `undefined`: none. `undefined` as the answer means the same as a false `beat`, and that nothing was put.
+   */
+  put(changes: ReadonlyMap<string, readonly PresentClient[] | undefined>): Promise<PresenceChange | undefined>;
+  /** Clears up after dead nodes. Resolves with users who are nowhere else: each is told to one of all who ask, and once. */
+  sweep(): Promise<readonly string[]>;
+  /** This node goes. Others sweep after it in `graceMs`; where there is no other, it resolves with the users who left by this. */
+  leave(graceMs: number): Promise<readonly string[]>;
+  /** The clients of each of these users who has any, over all nodes. Throws `BUS_UNAVAILABLE`. */
+  read(users: readonly string[]): Promise<ReadonlyMap<string, readonly PresentElsewhere[]>>;
+}
+
+/** What the nodes of a cluster say about themselves. Each repeats its record; one that stopped is gone within `lifetimeMs`. */
+export interface Roster {
+  readonly lifetimeMs: number;
+  say(record: string): Promise<void>;
+  /** The last record of each living node, in no order. Throws `BUS_UNAVAILABLE`. */
+  all(): Promise<readonly string[]>;
+  /** Takes this node's record away. */
+  leave(): Promise<void>;
+}

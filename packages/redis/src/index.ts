@@ -7,8 +7,10 @@ export { type RedisInterestOptions, RedisInterestRegistry } from "./interest.ts"
 export type { RedisNames } from "./keys.ts";
 export { RedisLease, type RedisLeaseOptions } from "./lease.ts";
 export { RedisLog, type RedisLogOptions } from "./log.ts";
+export { RedisPresence, type RedisPresenceOptions } from "./presence.ts";
 export { minimalAcl, type ProbeOptions, type RedisProblem } from "./probe.ts";
 export { RedisRevocations, type RedisRevocationsOptions } from "./revocations.ts";
+export { RedisRoster, type RedisRosterOptions } from "./roster.ts";
 export { RedisSeats, type RedisSeatsOptions } from "./seats.ts";
 export { RedisSessions, type RedisSessionsOptions } from "./sessions.ts";
 export type { Address } from "./slot-connector.ts";

@@ -144,6 +144,7 @@ const COMMAND_CHECKS: readonly (readonly [string, string, ...(string | number)[]
   ["hset", "hash", "a", "1"],
   ["hmget", "hash", "a"],
   ["hdel", "hash", "a"],
+  ["hrandfield", "hash", 1],
   ["xadd", "stream", "*", "a", "1"],
   ["xrange", "stream", "-", "+", "COUNT", 1],
   ["xtrim", "stream", "MAXLEN", "~", 1],

@@ -3,10 +3,21 @@ import {
   interestConformance,
   leaseConformance,
   logConformance,
+  presenceConformance,
+  rosterConformance,
   sessionsConformance,
 } from "@carillon/core/conformance";
 import { sharedRedis } from "@carillon/testkit";
-import { connectRedis, RedisBus, RedisInterestRegistry, RedisLease, RedisLog, RedisSessions } from "../src/index.ts";
+import {
+  connectRedis,
+  RedisBus,
+  RedisInterestRegistry,
+  RedisLease,
+  RedisLog,
+  RedisPresence,
+  RedisRoster,
+  RedisSessions,
+} from "../src/index.ts";
 
 const limits = { retentionS: 60, maxEntries: 10_000 };
 
@@ -97,5 +108,23 @@ interestConformance("RedisInterestRegistry", async () => {
         connections.close();
       }
     },
+  };
+});
+
+presenceConformance("RedisPresence", async () => {
+  const connections = connectRedis(await sharedRedis());
+  return {
+    nodes: ["a", "b", "c"].map((node) => new RedisPresence(connections, { node, leaseMs: 1500 })),
+    lose: () =>
+      connections.commands.run(async (redis) => void (await redis.del(connections.names.key("presence:of:a")))),
+    close: async () => connections.close(),
+  };
+});
+
+rosterConformance("RedisRoster", async () => {
+  const connections = connectRedis(await sharedRedis());
+  return {
+    nodes: ["a", "b"].map((node) => new RedisRoster(connections, { name: "nodes", node, lifetimeMs: 1500 })),
+    close: async () => connections.close(),
   };
 });

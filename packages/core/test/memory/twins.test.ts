@@ -4,9 +4,18 @@ import {
   interestConformance,
   leaseConformance,
   logConformance,
+  presenceConformance,
+  rosterConformance,
   sessionsConformance,
 } from "../../conformance/index.ts";
-import { MemoryInterestRegistry, MemoryLease, MemoryLog, MemorySessions } from "../../src/index.ts";
+import {
+  MemoryInterestRegistry,
+  MemoryLease,
+  MemoryLog,
+  MemoryPresence,
+  MemoryRoster,
+  MemorySessions,
+} from "../../src/index.ts";
 
 logConformance("MemoryLog", async () => ({ log: new MemoryLog() }));
 busConformance("MemoryLog", async () => {
@@ -22,6 +31,8 @@ interestConformance("MemoryInterestRegistry", async () => {
   const node = new MemoryInterestRegistry();
   return { node, bridge: node };
 });
+presenceConformance("MemoryPresence", async () => ({ nodes: [new MemoryPresence("a")] }));
+rosterConformance("MemoryRoster", async () => ({ nodes: [new MemoryRoster()] }));
 
 const record = { sub: "42", namespace: "/trips", rooms: [], channels: [], replays: [] };
 
