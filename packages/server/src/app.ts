@@ -1,7 +1,7 @@
 /** All the wiring of a node, and nothing else: parts are made, handed to each other, started and stopped here. */
 import { createServer, type Server as HttpServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
-import { History, Interest, Publisher, Relay, Ring, Sequencer } from "@carillon/core";
+import { History, Interest, PresenceTracker, Publisher, Relay, Ring, Sequencer } from "@carillon/core";
 import { CHANNEL_NAMESPACES, compilePattern, type Position, type Publication, parseId } from "@carillon/protocol";
 import type { Logger as PinoLogger } from "pino";
 import { buildAuth } from "./auth/build.ts";
@@ -9,6 +9,7 @@ import { mayRead } from "./auth/reading.ts";
 import { buildBackbone } from "./backbone.ts";
 import { drain, stopInOrder } from "./drain.ts";
 import { Admission } from "./gateway/admission.ts";
+import { Attendance } from "./gateway/attendance.ts";
 import { CatchUp } from "./gateway/catch-up.ts";
 import type { Connection } from "./gateway/connection.ts";
 import { Credentials } from "./gateway/credentials.ts";
@@ -159,6 +160,8 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   });
   const replay = new Replay({ history, log, sequencer, settled, spreadMs, meter, maxBytes: REPLAY_MAX_BYTES });
   const spread = new Spread({ budgetPerS: settings.refetchBudgetPerS, nodes: () => io.of("/").adapter.serverCount() });
+  const tracker = new PresenceTracker({ presence: backbone.presence, meter, logger });
+  const attendance = new Attendance(tracker);
   const gateway: Gateway = new Gateway({
     io,
     node,
@@ -192,7 +195,11 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       publishing: settings.ingress.has("clients"),
       rate: new MessageRate({ perSecond: limits.messagesPerS, burst: MESSAGES_BURST_S * limits.messagesPerS }),
       quota: ({ kind, user }) => quotas.publish({ kind, name: user ?? "" }),
-      hooks: { ...noHooks, refreshAuth: (connection, token) => credentials.renew(connection, token) },
+      hooks: {
+        ...noHooks,
+        state: (connection, foreground) => attendance.said(connection, foreground),
+        refreshAuth: (connection, token) => credentials.renew(connection, token),
+      },
       limits: {
         subscriptions: settings.maxSubscriptionsPerConnection,
         rooms: settings.maxRoomsPerConnection,
@@ -205,6 +212,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     sessions,
     spread,
     interest,
+    attendance,
     admit: async ({ kind, user }, transport) => {
       if (kind === "user" && user !== undefined) await users.admit(user, transport);
     },
@@ -255,6 +263,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     tickets: auth.tickets,
     quotas,
     health,
+    presence: backbone.presence,
     ...(settings.metricsPort === undefined && { metrics: meter }),
     ...(settings.auth.mode === "off" && {
       demo: { wsPort: () => portOf(wsServer), ...(postgres !== undefined && { examples: postgres.examples }) },
@@ -312,6 +321,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   credentials.start();
   users.start();
   backbone.start();
+  tracker.start();
   relay?.start();
   const stopSampling = sampleGauges({ meter, sequencer, ring, gateway, transports });
   await http.listen({ port: settings.port, host: settings.host });
@@ -367,6 +377,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       [
         ["relay", () => relay?.stop()],
         ["postgres", () => postgres?.stop()],
+        ["presence", () => tracker.stop()],
         ["leases", () => backbone.release()],
         ["connections", () => io.close()],
         ["http", () => Promise.all([http.close(), metricsHttp?.close()])],

@@ -11,11 +11,15 @@ import {
   type Logger,
   MemoryInterestRegistry,
   MemoryLog,
+  MemoryPresence,
   MemoryRevocations,
+  MemoryRoster,
   MemorySessions,
   MemoryTickets,
   type Meter,
+  type Presence,
   type Revocations,
+  type Roster,
   type Seats,
   type Sessions,
   type TicketStore,
@@ -29,8 +33,10 @@ import {
   RedisInterestRegistry,
   RedisLease,
   RedisLog,
+  RedisPresence,
   type RedisProblem,
   RedisRevocations,
+  RedisRoster,
   RedisSeats,
   RedisSessions,
   RedisTickets,
@@ -48,6 +54,9 @@ export interface Backbone {
   readonly sessions: Sessions;
   readonly interest: InterestRegistry;
   readonly revocations: Revocations;
+  readonly presence: Presence;
+  /** What nodes say about themselves, and about who listens to what on them. */
+  readonly rosters: { readonly nodes: Roster; readonly channels: Roster };
   readonly tickets: TicketStore;
   /** What all nodes count together; absent where there is one node. */
   readonly seats: Seats | undefined;
@@ -71,10 +80,10 @@ export interface BackboneOptions {
 }
 
 export function buildBackbone(options: BackboneOptions): Backbone {
-  return options.settings.redis === undefined ? inMemory(options.settings) : onRedis(options.settings.redis, options);
+  return options.settings.redis === undefined ? inMemory(options) : onRedis(options.settings.redis, options);
 }
 
-function inMemory(settings: Settings): Backbone {
+function inMemory({ settings, node }: BackboneOptions): Backbone {
   const log = new MemoryLog({
     maxEntries: Math.min(settings.logMaxEntries, settings.ringMaxEntries),
     retentionMs: settings.logRetentionS * 1000,
@@ -86,6 +95,8 @@ function inMemory(settings: Settings): Backbone {
     sessions: new MemorySessions(),
     interest: new MemoryInterestRegistry(),
     revocations: new MemoryRevocations(settings.auth.revocationRetentionS * 1000),
+    presence: new MemoryPresence(node),
+    rosters: { nodes: new MemoryRoster(), channels: new MemoryRoster() },
     tickets: new MemoryTickets(),
     seats: undefined,
     quota: undefined,
@@ -127,6 +138,11 @@ function onRedis(redis: RedisSettings, { settings, node, meter, logger }: Backbo
     sessions: new RedisSessions(connections, { ttlS: settings.logRetentionS + 60, meter }),
     interest,
     revocations,
+    presence: new RedisPresence(connections, { node, meter }),
+    rosters: {
+      nodes: new RedisRoster(connections, { name: "nodes", node }),
+      channels: new RedisRoster(connections, { name: "channels", node }),
+    },
     tickets: new RedisTickets(connections),
     seats,
     quota: (name, points) => redisQuota(connections, name, points),

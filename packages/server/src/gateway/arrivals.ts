@@ -6,6 +6,7 @@ import type { Interest, Logger, Meter, Sequencer } from "@carillon/core";
 import { CarillonError, formatId, type Position, parsePrincipalId } from "@carillon/protocol";
 import type { Socket } from "socket.io";
 import type { Authenticator, Policy, Principal } from "../auth/principal.ts";
+import type { Attendance } from "./attendance.ts";
 import type { Carrier } from "./carrier.ts";
 import { type CatchUp, startingPoint } from "./catch-up.ts";
 import { Connection, type StartingPoint } from "./connection.ts";
@@ -32,6 +33,7 @@ export interface ArrivalsOptions {
   /** For a refresh of everything there that one connection is told. */
   readonly spreadMs: (connection: Connection) => number | undefined;
   readonly onClosed: (connection: Connection) => void;
+  readonly attendance: Pick<Attendance, "arrived" | "left">;
   readonly meter: Meter;
   readonly logger: Logger;
 }
@@ -171,6 +173,7 @@ export class Arrivals {
   /** It is among the connections of its hub now: what it missed, its rooms, `ready`. */
   welcome(connection: Connection): void {
     this.#options.meter.count("handshakes", 1, { outcome: "connected" });
+    this.#options.attendance.arrived(connection);
     connection.whole = this.#makeWhole(connection).catch((error: unknown) => this.giveUp(connection, error));
   }
 
@@ -179,6 +182,7 @@ export class Arrivals {
     if (connection.state === "closed") return;
     this.#options.sessions.forget(connection);
     connection.state = "closed";
+    this.#options.attendance.left(connection);
     connection.transport.unclaim(connection.style.namespace);
     this.#options.onClosed(connection);
     releaseChannels(connection);

@@ -16,6 +16,7 @@ import { batchRoutes } from "./routes/batch.ts";
 import { connectionRoutes } from "./routes/connections.ts";
 import { historyRoutes } from "./routes/history.ts";
 import { metricsRoute, opsRoutes } from "./routes/ops.ts";
+import { presenceRoutes } from "./routes/presence.ts";
 import { publishRoutes } from "./routes/publish.ts";
 import { ticketRoutes } from "./routes/tickets.ts";
 import { validatorCompiler } from "./validation.ts";
@@ -57,6 +58,7 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
     void scope.register(historyRoutes(deps));
     void scope.register(connectionRoutes(deps));
     void scope.register(ticketRoutes(deps));
+    void scope.register(presenceRoutes(deps));
     void scope.register(opsRoutes(deps));
     serveApiDescription(scope, deps, VERSION);
     void scope.register(demoRoutes(deps));

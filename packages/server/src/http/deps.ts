@@ -1,6 +1,6 @@
 /** What the HTTP side needs of the rest of the process, each as the narrowest interface that serves. */
 import type { IncomingHttpHeaders } from "node:http";
-import type { Meter, Publish } from "@carillon/core";
+import type { Meter, Presence, Publish } from "@carillon/core";
 import type { ChannelName, Publication, PublicationId } from "@carillon/protocol";
 import type { FastifyBaseLogger } from "fastify";
 import type { Principal } from "../auth/principal.ts";
@@ -84,6 +84,7 @@ export interface HttpDeps {
   /** How much each caller may publish; absent: as much as they like. */
   readonly quotas?: CallerQuotas;
   readonly health: { readonly state: NodeState; readiness(): Promise<Readiness> };
+  readonly presence: Pick<Presence, "read">;
   /** Absent where `METRICS_PORT` moves them away. */
   readonly metrics?: Exposition;
   /** Present only under `AUTH=off`. `examples` is absent without Postgres. */

@@ -1,5 +1,5 @@
 /** A whole HTTP side with hand-written neighbours. */
-import type { AppendRequest, AppendResult, Publish } from "@carillon/core";
+import { type AppendRequest, type AppendResult, MemoryPresence, type Publish } from "@carillon/core";
 import { CarillonError, type Draft, type GapDraft, type Publication } from "@carillon/protocol";
 import type { FastifyInstance } from "fastify";
 import { buildHttp } from "../../src/http/app.ts";
@@ -90,6 +90,7 @@ export function fixture(
     revoke: async () => {},
     auth: openAuthenticator,
     tickets: { issue: async () => ({ ticket: "a-ticket", expiresMs: 1_764_000_000_000 }) },
+    presence: new MemoryPresence("a"),
     metrics: meter,
     ...overrides,
     health,
