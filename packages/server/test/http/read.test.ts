@@ -1,4 +1,5 @@
-import type { JsonText } from "@carillon/protocol";
+import { MemoryPresence } from "@carillon/core";
+import { CarillonError, type JsonText } from "@carillon/protocol";
 import { expect, test } from "vitest";
 import { buildMetricsHttp } from "../../src/http/app.ts";
 import { createMeter } from "../../src/ops/metrics.ts";
@@ -64,6 +65,7 @@ test.each([
   "/docs/json",
   "/docs/static/index.html",
   "/docs/static/swagger-ui.css",
+  "/api/presence/42",
   "/demo",
   "/demo/demo.js",
   "/demo/config",
@@ -124,6 +126,22 @@ test("metrics are Prometheus text, and absent where they have moved", async () =
   expect((await moved.inject("/healthz")).json()).toMatchObject({ code: "NOT_FOUND" });
 });
 
+test("presence is answered for one user, and refused while the store is away", async () => {
+  const presence = new MemoryPresence("a");
+  await presence.put(new Map([["a/ü", [{ foreground: undefined, sinceMs: 0, installationId: "i" }]]]));
+  const { app } = fixture({ presence });
+  const away = fixture({ presence: { read: () => Promise.reject(new CarillonError("BUS_UNAVAILABLE")) } });
+
+  expect((await app.inject("/api/presence/a%2F%C3%BC")).json()).toEqual({
+    userId: "a/ü",
+    online: true,
+    foreground: false,
+    clients: [{ node: "a", installationId: "i", foreground: null, since: "1970-01-01T00:00:00.000Z" }],
+  });
+  expect((await app.inject(`/api/presence/${"x".repeat(129)}`)).json()).toMatchObject({ code: "INVALID_ID" });
+  expect((await away.app.inject("/api/presence/42")).json()).toMatchObject({ code: "BUS_UNAVAILABLE", status: 503 });
+});
+
 test.each([
   ["abc-1_2.3:4", true],
   ["a b", false],
@@ -150,6 +168,7 @@ test("the API description has every route with its real shapes", async () => {
   expect(Object.keys(description.paths).sort()).toEqual([
     "/api/channels/{channel}/publications",
     "/api/notifications/{channel}",
+    "/api/presence/{userId}",
     "/api/publications",
     "/api/refresh/{namespace}",
     "/api/tickets",
