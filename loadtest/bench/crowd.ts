@@ -45,13 +45,15 @@ export class Crowd {
         timeoutMs,
       );
       const onMessage = (message: object) => {
-        if (!(what in message)) return;
-        clearTimeout(timer);
-        this.#child.off("message", onMessage);
-        resolve();
+        if (what in message) settle(resolve);
       };
-      this.#child.on("message", onMessage);
-      this.#child.once("exit", () => reject(new Error("the clients' process ended")));
+      const onExit = () => settle(() => reject(new Error("the clients' process ended")));
+      const settle = (outcome: () => void) => {
+        clearTimeout(timer);
+        this.#child.off("message", onMessage).off("exit", onExit);
+        outcome();
+      };
+      this.#child.on("message", onMessage).on("exit", onExit);
     });
   }
 }

@@ -216,7 +216,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     admit: async ({ kind, user }, transport) => {
       if (kind === "user" && user !== undefined) await users.admit(user, transport);
     },
-    sliceSize: 500,
+    sliceSize: 5000,
     highWaterMarkBytes: highWaterBytes,
     meter,
     logger,

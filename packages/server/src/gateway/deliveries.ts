@@ -16,7 +16,7 @@ export interface Delivery {
 }
 
 export interface DeliveriesOptions {
-  /** Connections written before the event loop gets its turn. */
+  /** Connections handed something before the event loop gets its turn. */
   readonly sliceSize: number;
   /** Writes that may wait; beyond them connections leave the live path and catch up, merged, when there is time. */
   readonly maxWaiting?: number;

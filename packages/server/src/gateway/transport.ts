@@ -1,41 +1,25 @@
 /**
- * One Engine.IO connection, which may carry several namespaces: what of it was not sent yet, and ways to end it.
+ * One Engine.IO connection, which may carry several namespaces: writing to it, what of that was not sent yet, and ways to end it.
+ *
+ * Events are written at the end of the turn of the event loop, all that came up in it at once, and before whatever Engine.IO itself
+ * has to send: acks and pings. So their order is that in which they were handed in.
  *
  * Everything is counted that is handed to it, acks and pings too. Engine.IO hands its buffer to the transport whenever that can
  * send (`flush`), and the transport can send again (`writable`) once all of that has left this process; for polling that is when
- * the next poll arrives, and an upgrade hands over what is buffered like any other flush. So two sums are exact for all of them.
+ * the next poll arrives, and an upgrade hands over what is buffered like any other flush. So the sums are exact for all of them.
  */
-
+import type { Socket } from "node:net";
+import type { Batch } from "./batch.ts";
 import type { Carrier } from "./carrier.ts";
+import type { EngineConnection } from "./engine.ts";
 import type { Frame } from "./frames.ts";
-
-/** What of Engine.IO's connection is used. */
-export interface EngineConnection {
-  readonly readyState: string;
-  readonly transport: EngineTransport;
-  readonly writeBuffer: readonly unknown[];
-  write(data: string, options: object): void;
-  close(discard?: boolean): void;
-  on(event: "packetCreate", listener: (packet: EnginePacket) => void): unknown;
-  on(event: "flush" | "heartbeat" | "close", listener: () => void): unknown;
-}
-
-/** Its present transport: another one after an upgrade. */
-export interface EngineTransport {
-  readonly writable: boolean;
-  readonly name: string;
-  readonly socket?: { terminate?: () => void };
-  on(event: "ready", listener: () => void): unknown;
-  off(event: "ready", listener: () => void): unknown;
-}
-
-interface EnginePacket {
-  readonly type: string;
-  readonly data?: string | { readonly length: number };
-  readonly options?: { readonly bytes?: number };
-}
+import { Outbox } from "./outbox.ts";
+import { idleSocket } from "./wire.ts";
 
 const CLOSE_TIMEOUT_MS = 1500;
+const NO_BYTES = Buffer.alloc(0);
+/** One event loop, one queue. */
+const shared = new Outbox();
 
 export class Transport implements Carrier {
   readonly engine: EngineConnection;
@@ -43,19 +27,26 @@ export class Transport implements Carrier {
   foreground: boolean | undefined;
   readonly #namespaces = new Set<string>();
   readonly #onClose = new Set<() => void>();
+  /** Those who wait for the moment at which it can send again. */
+  #awaited = 0;
+  readonly #outbox: Pick<Outbox, "add" | "nothing">;
+  #batch: Batch | undefined;
   #buffered = 0;
   #inFlight = 0;
   #pings = 0;
   #answered = 0;
 
-  constructor(engine: EngineConnection) {
+  constructor(engine: EngineConnection, outbox: Pick<Outbox, "add" | "nothing"> = shared) {
     this.engine = engine;
+    this.#outbox = outbox;
     engine.on("packetCreate", ({ type, data, options }) => {
+      this.flush();
       if (type === "ping") this.#pings++;
       this.#buffered += options?.bytes ?? data?.length ?? 0;
     });
     // One listener for all: Engine.IO's emitter warns of many.
     engine.on("close", () => {
+      this.#batch = undefined;
       for (const listener of this.#onClose) listener();
     });
     engine.on("heartbeat", () => {
@@ -75,8 +66,21 @@ export class Transport implements Carrier {
     return this.engine.readyState === "open";
   }
 
+  /** At the end of this turn of the event loop, or before anything else is sent. */
   write(frame: Frame): void {
-    for (const packet of frame) this.engine.write(packet.text, packet.options);
+    const first = this.#batch === undefined;
+    this.#batch = (this.#batch ?? this.#outbox.nothing).with(frame);
+    if (first) this.#outbox.add(this);
+  }
+
+  /** What waits for the end of the turn, now. */
+  flush(): void {
+    const batch = this.#batch;
+    if (batch === undefined) return;
+    this.#batch = undefined;
+    const socket = idleSocket(this.engine);
+    if (socket === undefined) this.#handOver(batch);
+    else this.#writeDirectly(socket, batch);
   }
 
   /** Whether or not Socket.IO let the connection in by then. */
@@ -98,18 +102,22 @@ export class Transport implements Carrier {
   }
 
   get unsentBytes(): number {
-    return this.#buffered + (this.engine.transport.writable ? 0 : this.#inFlight);
+    return (this.#batch?.bytes ?? 0) + this.#buffered + (this.engine.transport.writable ? 0 : this.#inFlight);
   }
 
   get drained(): boolean {
-    return this.engine.transport.writable && this.engine.writeBuffer.length === 0;
+    return this.#batch === undefined && this.engine.transport.writable && this.engine.writeBuffer.length === 0;
   }
 
   /** Of the present transport. */
   onReady(listener: () => void): () => void {
     const { transport } = this.engine;
     transport.on("ready", listener);
-    return () => void transport.off("ready", listener);
+    this.#awaited++;
+    return () => {
+      this.#awaited--;
+      transport.off("ready", listener);
+    };
   }
 
   get mark(): number {
@@ -123,6 +131,7 @@ export class Transport implements Carrier {
 
   /** Stock clients come back from it by themselves. */
   close(): void {
+    this.flush();
     const { socket } = this.engine.transport;
     this.engine.close();
     // Whoever doesn't read, doesn't poll or has silently gone would hold its end for half a minute.
@@ -137,6 +146,35 @@ export class Transport implements Carrier {
     const { socket } = this.engine.transport;
     this.engine.close(true);
     socket?.terminate?.();
+  }
+
+  #writeDirectly(socket: Socket, { wire, bytes }: Batch): void {
+    const { transport } = this.engine;
+    socket.write(wire);
+    if (socket.writableLength > 0) {
+      // Not all of it was taken. Nothing else gets past it, and this is told when it has left.
+      this.#inFlight = bytes;
+      transport.writable = false;
+      socket.write(NO_BYTES, (error) => {
+        // Without it the socket is about to close.
+        if (error) return;
+        transport.writable = true;
+        transport.emit("ready");
+      });
+    } else if (this.#awaited > 0) transport.emit("ready");
+  }
+
+  /** To Engine.IO, in one piece: a poll that waits is answered with all of it. */
+  #handOver({ packets }: Batch): void {
+    const { engine } = this;
+    const { transport } = engine;
+    const { writable } = transport;
+    const last = packets.pop();
+    if (last === undefined) return;
+    transport.writable = false;
+    for (const { text, options } of packets) engine.write(text, options);
+    transport.writable = writable;
+    engine.write(last.text, last.options);
   }
 }
 

@@ -2,10 +2,13 @@
 import { EventEmitter } from "node:events";
 import type { Socket } from "socket.io";
 import type { Principal } from "../../src/auth/principal.ts";
+import { Batch } from "../../src/gateway/batch.ts";
 import { Connection } from "../../src/gateway/connection.ts";
+import type { EngineTransport } from "../../src/gateway/engine.ts";
 import type { FrameStyle } from "../../src/gateway/frames.ts";
+import type { Writer } from "../../src/gateway/outbox.ts";
 import { channelRoom, EVERYBODY, entityRoom, identityRooms } from "../../src/gateway/rooms.ts";
-import { type EngineTransport, Transport } from "../../src/gateway/transport.ts";
+import { Transport } from "../../src/gateway/transport.ts";
 
 interface Packet {
   type: string;
@@ -59,6 +62,9 @@ export class FakeEngine extends EventEmitter {
   }
 }
 
+/** Writes what it is given at once. */
+const noOutbox = { nothing: new Batch(), add: (writer: Writer) => writer.flush() };
+
 const anybody: Principal = {
   user: undefined,
   roles: [],
@@ -101,7 +107,7 @@ export function connectionOf(
     socket,
     style,
     principal: { ...anybody, ...principal },
-    transport: new Transport(fake),
+    transport: new Transport(fake, noOutbox),
   });
   socket.data.connection = connection;
   connection.state = "live";

@@ -1,0 +1,61 @@
+/**
+ * Transports that have something to write. All of them are written at the end of the turn of the event loop in which it was handed
+ * to them, so that a burst leaves in one write for each; a slice at a time, so that heartbeats and other work get their turn
+ * in between.
+ */
+import { Batch } from "./batch.ts";
+
+export interface Writer {
+  flush(): void;
+}
+
+/** Longer than this no other work waits for writes. */
+const SLICE_MS = 4;
+/** Asking for the time costs something too. */
+const WRITES_PER_LOOK = 32;
+
+export class Outbox {
+  #waiting: Writer[] = [];
+  /** Index of the first that is still to be written. */
+  #next = 0;
+  #scheduled = false;
+  #nothing = new Batch();
+
+  /** What every batch begins with. */
+  get nothing(): Batch {
+    return this.#nothing;
+  }
+
+  /** Called by a writer that had nothing to write until now. */
+  add(writer: Writer): void {
+    this.#waiting.push(writer);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#write();
+    });
+  }
+
+  #write(): void {
+    const waiting = this.#waiting;
+    const until = performance.now() + SLICE_MS;
+    let end = this.#next;
+    do {
+      end = Math.min(end + WRITES_PER_LOOK, waiting.length);
+      while (this.#next < end) waiting[this.#next++]!.flush();
+    } while (this.#next < waiting.length && performance.now() < until);
+    if (this.#next < waiting.length) {
+      this.#schedule();
+      return;
+    }
+    this.#waiting = [];
+    this.#next = 0;
+    // Otherwise the last broadcast would be held until the next one.
+    this.#nothing = new Batch();
+  }
+}
