@@ -1,6 +1,8 @@
 export { type Certificate, certificateIn } from "./certificate.ts";
 export { type Client, type ConnectOptions, connect, type RecordedEvent } from "./clients.ts";
 export { type Cluster, type StartClusterOptions, startCluster } from "./cluster.ts";
+export type { FcmAnswerName } from "./fcm/answers.ts";
+export { type FcmBehaviour, type FcmRequest, FcmServer, startFcm } from "./fcm/server.ts";
 export { type Answer, type Api, api } from "./http.ts";
 export { type NginxServer, startNginx } from "./nginx.ts";
 export { type LogLine, NodeServer, startNode } from "./node.ts";
