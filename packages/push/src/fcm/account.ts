@@ -14,8 +14,13 @@ export function readFirebaseAccount(credentials: string): FirebaseAccount {
   const inline = credentials.trimStart().startsWith("{");
   const json = parsed(inline ? credentials : contents(credentials));
   const { project_id: projectId, client_email: clientEmail, private_key: privateKey } = json;
-  for (const [name, value] of Object.entries({ project_id: projectId, client_email: clientEmail, private_key: privateKey })) {
-    if (typeof value !== "string" || value === "") throw new TypeError(`must be a service account; this one has no ${name}`);
+  for (const [name, value] of Object.entries({
+    project_id: projectId,
+    client_email: clientEmail,
+    private_key: privateKey,
+  })) {
+    if (typeof value !== "string" || value === "")
+      throw new TypeError(`must be a service account; this one has no ${name}`);
   }
   return {
     projectId: projectId as string,
@@ -28,7 +33,9 @@ function contents(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch {
-    throw new TypeError("must be the JSON of a service account, or the path of a file with it that this process can read");
+    throw new TypeError(
+      "must be the JSON of a service account, or the path of a file with it that this process can read",
+    );
   }
 }
 

@@ -9,12 +9,11 @@ import type { FcmFailure } from "./classify.ts";
 export type FcmResult = { readonly name: string } | { readonly failure: FcmFailure };
 
 export interface Fcm {
-  /** At most `MAX_FCM_BATCH`. An answer for each, in order; never rejects. `validateOnly`: FCM looks at it and sends nothing. */
+  /** At most 500, as firebase-admin takes. An answer for each, in order; never rejects. `validateOnly`: FCM looks at it and sends nothing. */
   send(messages: readonly Message[], options?: { readonly validateOnly?: boolean }): Promise<FcmResult[]>;
   close(): Promise<void>;
 }
 
-export const MAX_FCM_BATCH = 500;
 const MAX_SOCKETS = 50;
 const SCOPE = "https://www.googleapis.com/auth/firebase.messaging";
 const TOKEN_TIMEOUT_MS = 10_000;
@@ -80,7 +79,8 @@ function sendOnce(messaging: Messaging): void {
   const { messagingRequestHandler: handler } = messaging as unknown as {
     messagingRequestHandler?: { httpClient?: { retry?: { maxRetries: number } } };
   };
-  if (handler?.httpClient?.retry === undefined) throw new Error("this version of firebase-admin retries in another way");
+  if (handler?.httpClient?.retry === undefined)
+    throw new Error("this version of firebase-admin retries in another way");
   handler.httpClient.retry.maxRetries = 0;
 }
 

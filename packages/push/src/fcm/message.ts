@@ -41,7 +41,11 @@ export function buildMessage(content: PushContent, address: PushAddress, nowMs =
 }
 
 /** Each value as text, since FCM takes nothing else: text as it is, anything else as JSON. */
-export function dataOf({ eventId, type, data }: Pick<PushContent, "eventId" | "type" | "data">): Record<string, string> {
+export function dataOf({
+  eventId,
+  type,
+  data,
+}: Pick<PushContent, "eventId" | "type" | "data">): Record<string, string> {
   const result: Record<string, string> = {};
   for (const [key, value] of Object.entries(data)) {
     const name = RESERVED.test(key) ? `data_${key}` : key;
@@ -82,8 +86,7 @@ function tagOf(eventId: string): string {
 /** With as much of the body as there is room for; undefined where there is none. */
 function withLessBody(content: PushContent, address: PushAddress, nowMs: number): Message | undefined {
   const characters = [...content.body];
-  const withFirst = (n: number) =>
-    compose({ ...content, body: `${characters.slice(0, n).join("")}…` }, address, nowMs);
+  const withFirst = (n: number) => compose({ ...content, body: `${characters.slice(0, n).join("")}…` }, address, nowMs);
   let [least, most] = [0, characters.length - 1];
   while (least < most) {
     const middle = Math.ceil((least + most) / 2);
