@@ -51,6 +51,8 @@ const PAGE = 500;
 const MAX_READERS = 100_000;
 /** In one pass: more than any log has pages. Beyond it the node hears more during a read than its ring holds. */
 const MAX_READS = 5_000;
+/** Between two passes: in a storm of clients each serves many. Whoever asks when nothing is read does not wait. */
+const GATHER_MS = 200;
 /** Entries handed to readers before the event loop gets its turn. */
 const VISITS_PER_TURN = 100_000;
 
@@ -139,7 +141,8 @@ export class History {
     this.#serving = true;
     // Whoever asks in this turn of the event loop shares the pass.
     await nextTurn();
-    while (this.#waiting.length > 0) {
+    for (let passes = 0; this.#waiting.length > 0; passes++) {
+      if (passes > 0) await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
       const readers = this.#waiting;
       this.#waiting = [];
       try {

@@ -54,6 +54,8 @@ const STOP_RESERVE_MS = 250;
 /** How long the first connections wait for feeds to settle, so that no client hears of gaps from before its time. */
 const SETTLE_TIMEOUT_MS = 5000;
 const LISTENING_TIMEOUT_MS = 3000;
+/** Clients of a dead node come all at once; one that is dropped here tries again after seconds that double. The kernel has its own bound. */
+const LISTEN_BACKLOG = 4096;
 const REACH_TIMEOUT_MS = 2000;
 /** A client asks for everything that it wants in one breath when it connects. */
 const MESSAGES_BURST_S = 5;
@@ -324,7 +326,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   tracker.start();
   relay?.start();
   const stopSampling = sampleGauges({ meter, sequencer, ring, gateway, transports });
-  await http.listen({ port: settings.port, host: settings.host });
+  await http.listen({ port: settings.port, host: settings.host, backlog: LISTEN_BACKLOG });
   if (wsServer !== undefined) await listen(wsServer, settings.wsPort ?? 0, settings.host);
   await metricsHttp?.listen({ port: settings.metricsPort ?? 0, host: settings.host });
   const fatal = postgres?.start();
@@ -397,6 +399,6 @@ function portOf(server: HttpServer | undefined): number | undefined {
 function listen(server: HttpServer, port: number, host: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
-    server.listen(port, host, () => resolve());
+    server.listen({ port, host, backlog: LISTEN_BACKLOG }, () => resolve());
   });
 }

@@ -109,10 +109,11 @@ export class Raw {
 
   static async open(url: string): Promise<Raw> {
     const raw = new Raw(url);
-    await waitFor(() => raw.frames.some((frame) => frame.startsWith("0")), {
+    await waitFor(() => raw.closed || raw.frames.some((frame) => frame.startsWith("0")), {
       what: "the open packet",
       timeoutMs: 60_000,
     });
+    if (raw.frames.length === 0) throw new Error("the transport was refused");
     return raw;
   }
 
