@@ -71,14 +71,18 @@ export class PresenceTracker {
     this.#tellLeft(await presence.leave(graceMs), "left");
   }
 
-  /** One more connection of a client; `client` stands for it, whatever it is. */
-  connected(user: string, client: object, installationId?: string): void {
+  /** One more connection of a client, which `client` stands for, whatever it is, with what is known of it. */
+  connected(
+    user: string,
+    client: object,
+    { installationId, foreground }: Partial<Omit<PresentClient, "sinceMs">>,
+  ): void {
     const clients = this.#users.get(user) ?? new Map<object, Client>();
     this.#users.set(user, clients);
     this.#leaving.delete(user);
     const known = clients.get(client);
     if (known === undefined) {
-      clients.set(client, { connections: 1, installationId, foreground: undefined, sinceMs: Date.now() });
+      clients.set(client, { connections: 1, installationId, foreground, sinceMs: Date.now() });
     } else {
       known.connections++;
       if (installationId === undefined || installationId === known.installationId) return;
@@ -105,16 +109,16 @@ export class PresenceTracker {
     this.#changed.add(user);
   }
 
-  /** What the client said last. */
-  foreground(user: string, client: object): boolean | undefined {
-    return this.#users.get(user)?.get(client)?.foreground;
+  /** Users with a client here. */
+  get users(): number {
+    return this.#users.size - this.#leaving.size;
   }
 
   /** One after another, never two at a time. Never rejects. */
   async #work(): Promise<void> {
     const { presence, beatEveryMs, meter, logger } = this.#options;
     this.#endLeaving();
-    meter.set("presenceUsers", this.#users.size - this.#leaving.size);
+    meter.set("presenceUsers", this.users);
     try {
       const beats = performance.now() - this.#beatAt >= beatEveryMs;
       if (beats) await this.#beat();

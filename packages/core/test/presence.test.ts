@@ -66,9 +66,9 @@ const clientsOf = async ({ store }: World, user: string) => (await store.read([u
 test("several tabs and devices of a user are one user with several clients, who leaves once with the last", async () => {
   const here = world();
   const [tab, phone] = [{}, {}];
-  here.tracker.connected("u", tab);
-  here.tracker.connected("u", tab);
-  here.tracker.connected("u", phone, "phone-1");
+  here.tracker.connected("u", tab, {});
+  here.tracker.connected("u", tab, {});
+  here.tracker.connected("u", phone, { installationId: "phone-1" });
   here.tracker.said("u", phone, true);
   await eventually(async () =>
     expect(await clientsOf(here, "u")).toMatchObject([
@@ -91,12 +91,12 @@ test("several tabs and devices of a user are one user with several clients, who 
 test("whoever reloads the page is not there for a moment, and has not left", async () => {
   const here = world(10_000);
   const [before, after] = [{}, {}];
-  here.tracker.connected("u", before);
+  here.tracker.connected("u", before, {});
   await eventually(async () => expect(await clientsOf(here, "u")).toHaveLength(1));
 
   here.tracker.disconnected("u", before);
   await eventually(async () => expect(await clientsOf(here, "u")).toHaveLength(0));
-  here.tracker.connected("u", after);
+  here.tracker.connected("u", after, {});
 
   await eventually(async () => expect(await clientsOf(here, "u")).toHaveLength(1));
   expect([here.left, here.meter.sum("presenceJoins")]).toEqual([[], 1]);
@@ -104,7 +104,7 @@ test("whoever reloads the page is not there for a moment, and has not left", asy
 
 test("users who stay cost no writes, and many who come at once few", async () => {
   const here = world();
-  for (let i = 0; i < 2000; i++) here.tracker.connected(`u${i}`, {});
+  for (let i = 0; i < 2000; i++) here.tracker.connected(`u${i}`, {}, {});
   await eventually(() => expect(here.meter.sum("presenceJoins")).toBe(2000));
   const { length } = here.store.puts;
   expect(length).toBeLessThan(10);
@@ -117,14 +117,14 @@ test("users who stay cost no writes, and many who come at once few", async () =>
 test("what changed while the store was away is put when it is back", async () => {
   const here = world();
   const [stays, goes] = [{}, {}];
-  here.tracker.connected("stays", stays);
-  here.tracker.connected("goes", goes);
+  here.tracker.connected("stays", stays, {});
+  here.tracker.connected("goes", goes, {});
   await eventually(() => expect(here.meter.sum("presenceJoins")).toBe(2));
 
   here.store.away = true;
   here.tracker.said("stays", stays, false);
   here.tracker.disconnected("goes", goes);
-  here.tracker.connected("comes", {});
+  here.tracker.connected("comes", {}, {});
   await new Promise((resolve) => setTimeout(resolve, 100));
   here.store.away = false;
 
@@ -137,7 +137,7 @@ test("what changed while the store was away is put when it is back", async () =>
 
 test("a store that lost everything gets everything again", async () => {
   const here = world();
-  for (let i = 0; i < 700; i++) here.tracker.connected(`u${i}`, {});
+  for (let i = 0; i < 700; i++) here.tracker.connected(`u${i}`, {}, {});
   await eventually(() => expect(here.meter.sum("presenceJoins")).toBe(700));
 
   here.store.lost = true;
@@ -161,7 +161,7 @@ test("the users of dead nodes are told as left", async () => {
 test("more clients of one user than can be shown are counted, and those in the foreground are shown", async () => {
   const here = world();
   const clients = Array.from({ length: 150 }, () => ({}));
-  for (const client of clients) here.tracker.connected("u", client);
+  for (const client of clients) here.tracker.connected("u", client, {});
   here.tracker.said("u", clients[149]!, true);
 
   await eventually(async () => {
@@ -175,7 +175,7 @@ test("more clients of one user than can be shown are counted, and those in the f
 test("a node that stops takes its users along, and what its clients do afterwards is no matter", async () => {
   const here = world();
   const client = {};
-  here.tracker.connected("u", client);
+  here.tracker.connected("u", client, {});
   await eventually(() => expect(here.meter.sum("presenceJoins")).toBe(1));
 
   await here.tracker.stop();

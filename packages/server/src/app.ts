@@ -7,6 +7,9 @@ import type { Logger as PinoLogger } from "pino";
 import { buildAuth } from "./auth/build.ts";
 import { mayRead } from "./auth/reading.ts";
 import { buildBackbone } from "./backbone.ts";
+import { ChannelRates } from "./cluster/channel-rates.ts";
+import { Channels } from "./cluster/channels.ts";
+import { Nodes } from "./cluster/nodes.ts";
 import { drain, stopInOrder } from "./drain.ts";
 import { Admission } from "./gateway/admission.ts";
 import { Attendance } from "./gateway/attendance.ts";
@@ -232,6 +235,28 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     logger,
   });
   auth.revocations.onRevoked((revocation) => credentials.revoked(revocation));
+  const nodes = new Nodes({
+    roster: backbone.rosters.nodes,
+    name: node,
+    roles: settings.roles,
+    health,
+    sequencer,
+    transports: () => transports.byKind(),
+    connections: () => gateway.connections(),
+    users: () => tracker.users,
+    meter,
+    logger,
+  });
+  const rates = new ChannelRates();
+  sequencer.listen(rates);
+  const channels = new Channels({
+    roster: backbone.rosters.channels,
+    name: node,
+    everyone: () => gateway.everyone(),
+    rates,
+    meter,
+    logger,
+  });
   const admission = new Admission({
     closed: () =>
       health.state === "draining"
@@ -266,6 +291,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     quotas,
     health,
     presence: backbone.presence,
+    cluster: { nodes: () => nodes.view(), channels: (offset, limit) => channels.page(offset, limit) },
     ...(settings.metricsPort === undefined && { metrics: meter }),
     ...(settings.auth.mode === "off" && {
       demo: { wsPort: () => portOf(wsServer), ...(postgres !== undefined && { examples: postgres.examples }) },
@@ -324,6 +350,8 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   users.start();
   backbone.start();
   tracker.start();
+  nodes.start();
+  channels.start();
   relay?.start();
   const stopSampling = sampleGauges({ meter, sequencer, ring, gateway, transports });
   await http.listen({ port: settings.port, host: settings.host, backlog: LISTEN_BACKLOG });
@@ -344,6 +372,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     const settled = () => (relay === undefined || relay.synced) && (postgres === undefined || postgres.settled);
     while (!settled() && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
     health.enter("ready");
+    nodes.changed();
     logger.info({}, "ready");
   }
 
@@ -360,6 +389,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     const timeoutMs = settings.drainTimeoutS * 1000;
     const deadlineMs = performance.now() + timeoutMs - Math.min(STOP_RESERVE_MS, timeoutMs / 4);
     health.enter("draining");
+    nodes.changed();
     await drain({
       timeoutMs,
       delayMs: settings.drainDelayS * 1000,
@@ -380,6 +410,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
         ["relay", () => relay?.stop()],
         ["postgres", () => postgres?.stop()],
         ["presence", () => tracker.stop()],
+        ["reports", () => Promise.all([nodes.stop(), channels.stop()])],
         ["leases", () => backbone.release()],
         ["connections", () => io.close()],
         ["http", () => Promise.all([http.close(), metricsHttp?.close()])],

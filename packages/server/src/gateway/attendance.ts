@@ -6,10 +6,10 @@ import type { Connection } from "./connection.ts";
  * what a client says on one of them holds for all.
  */
 export class Attendance {
-  readonly #tracker: Pick<PresenceTracker, "connected" | "disconnected" | "said" | "foreground">;
+  readonly #tracker: Pick<PresenceTracker, "connected" | "disconnected" | "said">;
   readonly #present = new WeakSet<Connection>();
 
-  constructor(tracker: Pick<PresenceTracker, "connected" | "disconnected" | "said" | "foreground">) {
+  constructor(tracker: Pick<PresenceTracker, "connected" | "disconnected" | "said">) {
     this.#tracker = tracker;
   }
 
@@ -18,7 +18,11 @@ export class Attendance {
     const { principal, transport, installationId, state } = connection;
     if (principal.user === undefined || state === "closed") return;
     this.#present.add(connection);
-    this.#tracker.connected(principal.user, transport, installationId);
+    const { foreground } = transport;
+    this.#tracker.connected(principal.user, transport, {
+      ...(installationId !== undefined && { installationId }),
+      foreground,
+    });
   }
 
   /** Closed, whether or not it was let in before. */
@@ -30,10 +34,5 @@ export class Attendance {
 
   said({ principal, transport }: Connection, foreground: boolean): void {
     if (principal.user !== undefined) this.#tracker.said(principal.user, transport, foreground);
-  }
-
-  /** Whether somebody looks at the client of this connection; `undefined` where it never said. */
-  foreground({ principal, transport }: Connection): boolean | undefined {
-    return principal.user === undefined ? undefined : this.#tracker.foreground(principal.user, transport);
   }
 }

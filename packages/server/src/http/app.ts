@@ -1,10 +1,10 @@
 /** The HTTP side of a node. Sockets are the gateway's, which attaches to the same server. */
-import { readFileSync } from "node:fs";
 import { CarillonError } from "@carillon/protocol";
 import cors from "@fastify/cors";
 import { type FastifyInstance, fastify, LogController } from "fastify";
 import { demoRoutes } from "../demo/routes.ts";
 import type { TrustProxy } from "../settings/load.ts";
+import { VERSION } from "../version.ts";
 import { readJsonBodies } from "./body.ts";
 import type { HttpDeps } from "./deps.ts";
 import { Failures } from "./failures.ts";
@@ -13,6 +13,7 @@ import { describeApi, serveApiDescription } from "./openapi.ts";
 import { isOriginAllowed } from "./origins.ts";
 import { requestIdOf } from "./request-id.ts";
 import { batchRoutes } from "./routes/batch.ts";
+import { clusterRoutes } from "./routes/cluster.ts";
 import { connectionRoutes } from "./routes/connections.ts";
 import { historyRoutes } from "./routes/history.ts";
 import { metricsRoute, opsRoutes } from "./routes/ops.ts";
@@ -25,7 +26,6 @@ import { validatorCompiler } from "./validation.ts";
 const REQUEST_TIMEOUT_MS = 30_000;
 /** Longer than nginx keeps an idle upstream connection (60 s), so that it is never ours that closes first. */
 const KEEP_ALIVE_MS = 75_000;
-const VERSION: string = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version;
 
 /** Nothing listens yet; `await app.ready()` or `app.listen()` finishes the set-up. */
 export function buildHttp(deps: HttpDeps): FastifyInstance {
@@ -59,6 +59,7 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
     void scope.register(connectionRoutes(deps));
     void scope.register(ticketRoutes(deps));
     void scope.register(presenceRoutes(deps));
+    void scope.register(clusterRoutes(deps));
     void scope.register(opsRoutes(deps));
     serveApiDescription(scope, deps, VERSION);
     void scope.register(demoRoutes(deps));

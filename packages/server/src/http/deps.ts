@@ -5,6 +5,8 @@ import type { ChannelName, Publication, PublicationId } from "@carillon/protocol
 import type { FastifyBaseLogger } from "fastify";
 import type { Principal } from "../auth/principal.ts";
 import type { Tickets } from "../auth/tickets.ts";
+import type { ChannelsPage } from "../cluster/channels.ts";
+import type { NodesView } from "../cluster/nodes.ts";
 import type { NodeState, Readiness } from "../ops/health.ts";
 import type { Exposition } from "../ops/metrics.ts";
 import type { Settings } from "../settings/load.ts";
@@ -84,6 +86,10 @@ export interface HttpDeps {
   /** How much each caller may publish; absent: as much as they like. */
   readonly quotas?: CallerQuotas;
   readonly health: { readonly state: NodeState; readiness(): Promise<Readiness> };
+  readonly cluster: {
+    nodes(): Promise<NodesView>;
+    channels(offset: number, limit: number): Promise<ChannelsPage>;
+  };
   readonly presence: Pick<Presence, "read">;
   /** Absent where `METRICS_PORT` moves them away. */
   readonly metrics?: Exposition;

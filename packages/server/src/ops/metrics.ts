@@ -7,6 +7,11 @@ export interface Exposition {
   text(): Promise<string>;
 }
 
+export interface MetricValue {
+  readonly value: number;
+  readonly labels: Labels;
+}
+
 export interface MeterOptions {
   /** The values that a label may take; anything else is counted as `other`. */
   readonly labelValues?: Readonly<Record<string, readonly string[]>>;
@@ -42,6 +47,13 @@ export class PrometheusMeter implements Meter, Exposition {
 
   text(): Promise<string> {
     return this.#registry.metrics();
+  }
+
+  /** What a counter or a gauge stands at, by its labels. */
+  async read(key: MetricKey): Promise<readonly MetricValue[]> {
+    const metric = this.#metrics.get(key);
+    const { values } = (await metric?.get()) ?? { values: [] };
+    return values.map(({ value, labels }) => ({ value, labels: labels as Labels }));
   }
 
   count(key: MetricKey, by = 1, labels: Labels = {}): void {

@@ -90,6 +90,10 @@ export function fixture(
     revoke: async () => {},
     auth: openAuthenticator,
     tickets: { issue: async () => ({ ticket: "a-ticket", expiresMs: 1_764_000_000_000 }) },
+    cluster: {
+      nodes: async () => ({ nodes: [], complete: true }),
+      channels: async () => ({ channels: [], total: 0, complete: true }),
+    },
     presence: new MemoryPresence("a"),
     metrics: meter,
     ...overrides,

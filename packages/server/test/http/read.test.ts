@@ -66,6 +66,8 @@ test.each([
   "/docs/static/index.html",
   "/docs/static/swagger-ui.css",
   "/api/presence/42",
+  "/api/nodes",
+  "/api/channels",
   "/demo",
   "/demo/demo.js",
   "/demo/config",
@@ -166,7 +168,9 @@ test("the API description has every route with its real shapes", async () => {
 
   expect(description.openapi).toBe("3.1.0");
   expect(Object.keys(description.paths).sort()).toEqual([
+    "/api/channels",
     "/api/channels/{channel}/publications",
+    "/api/nodes",
     "/api/notifications/{channel}",
     "/api/presence/{userId}",
     "/api/publications",
