@@ -9,6 +9,7 @@ const mayImport = {
   client: ["protocol"],
   cli: ["client", "protocol", "redis", "postgres", "server"],
   testkit: [],
+  snippets: [],
 };
 
 const downward = Object.entries(mayImport).map(([name, below]) => ({
