@@ -209,6 +209,39 @@ export const METRICS = {
     type: "counter",
     help: "Times this node put all its users again because the store had lost them",
   },
+  notifications: {
+    name: "carillon_notifications_total",
+    type: "counter",
+    help: "Notifications that came to this node and were stored; those of SQL are not among them",
+  },
+  pushDecisions: {
+    name: "carillon_push_decisions_total",
+    type: "counter",
+    help: "Decisions whether a device gets a push, by outcome",
+    labels: ["outcome"],
+  },
+  pushDecisionLagSeconds: {
+    name: "carillon_push_decision_lag_seconds",
+    type: "gauge",
+    help: "How long the oldest of the entries that were decided last had been due",
+  },
+  seenReports: {
+    name: "carillon_seen_reports_total",
+    type: "counter",
+    help: "Events that clients reported as seen, by what became of the report",
+    labels: ["outcome"],
+  },
+  devicesRemoved: {
+    name: "carillon_devices_removed_total",
+    type: "counter",
+    help: "Devices taken out of the registry, by reason",
+    labels: ["reason"],
+  },
+  inboxPruned: {
+    name: "carillon_inbox_pruned_total",
+    type: "counter",
+    help: "Inbox entries thrown away because of their age",
+  },
   draining: { name: "carillon_draining", type: "gauge", help: "1 while this node is leaving service" },
 } as const satisfies Record<string, MetricKind>;
 

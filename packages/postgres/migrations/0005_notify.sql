@@ -31,16 +31,20 @@ create function carillon.notify_routes(type text) returns setof text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select distinct channel
-  from jsonb_array_elements(coalesce((select s.value::jsonb from carillon.setting s where s.name = 'NOTIFY_ROUTES'), '[]')) route,
+  from jsonb_array_elements(coalesce(
+      (select s.value::jsonb from carillon.setting s where s.name = 'NOTIFY_ROUTES'),
+      '[{"pattern":"TRIP_*|VEHICLE_*","namespaces":["trips"]},{"pattern":"USER_*","namespaces":["users"]}]'
+    )) route,
     string_to_table(route ->> 'pattern', '|') pattern,
     jsonb_array_elements_text(route -> 'namespaces') channel
   where type like replace(replace(pattern, '_', '\_'), '*', '%')
 $$;
 
 -- One entry for each user (`user_ids` null: for everybody with a device or an entry), the refreshes that tell them, and the time at which
--- their devices get a push: all of it or nothing. `quiet_channel` is one that the caller refreshes itself. Returns the number of entries.
+-- their devices get a push: all of it or nothing. `but_channel` needs no refresh by NOTIFY_ROUTES, since the caller publishes there.
+-- Returns the number of entries.
 create function carillon.store_event(
-  event_id text, user_ids text[], type text, title text, body text, data jsonb, push jsonb, push_wanted boolean, quiet_channel text
+  event_id text, user_ids text[], type text, title text, body text, data jsonb, push jsonb, push_wanted boolean, but_channel text
 ) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -75,15 +79,16 @@ begin
   -- Lists of recipients are cut so that no entry of the log is huge; one that is for everybody needs none.
   insert into carillon.outbox (channel, scope, payload, audience)
   select channel, type, jsonb_build_object('eventId', event_id)::text, list.audience
-  from (select 'notifications' union select carillon.notify_routes(type)) routes (channel),
+  from (
+      select 'notifications' union select route from carillon.notify_routes(type) route where route is distinct from but_channel
+    ) routes (channel),
     (
       select null::text as audience where user_ids is null
       union all
       select jsonb_build_object('users', jsonb_agg(id))::text
       from (select id, row_number() over () as n from (select distinct unnest(user_ids) as id) ids) numbered
       group by (n - 1) / 1000
-    ) list
-  where channel is distinct from quiet_channel;
+    ) list;
   perform carillon.hint();
   return stored;
 end $$;

@@ -9,7 +9,7 @@ import { SetupError, setupErrorFrom } from "./setup-error.ts";
 
 export interface MigrateOptions {
   readonly logger: Logger;
-  /** What SQL has to know: `MAX_PAYLOAD_BYTES`, `WATCH_MAX_ROWS`. */
+  /** What SQL has to know: `MAX_PAYLOAD_BYTES`, `WATCH_MAX_ROWS`, `PUSH_ACK_MS`, `NOTIFY_ROUTES` as JSON. */
   readonly settings?: Readonly<Record<string, string | number>>;
 }
 

@@ -5,11 +5,11 @@ const MAX_CONNECTIONS = 5;
 const TIMEOUT_MS = 5_000;
 
 /** For short queries that may go through a pooler. It connects when it is used, and a lost connection is not an error of its own. */
-export function createPool(connectionString: string, logger: Logger): pg.Pool {
+export function createPool(connectionString: string, logger: Logger, maxConnections = MAX_CONNECTIONS): pg.Pool {
   const pool = new pg.Pool({
     connectionString,
     application_name: "carillon",
-    max: MAX_CONNECTIONS,
+    max: maxConnections,
     connectionTimeoutMillis: TIMEOUT_MS,
     query_timeout: TIMEOUT_MS,
     keepAlive: true,

@@ -3,6 +3,8 @@ export * from "./frames.ts";
 export * from "./ids.ts";
 export * from "./json.ts";
 export * from "./names.ts";
+export * from "./notifications.ts";
 export * from "./publication.ts";
+export * from "./push-content.ts";
 export * from "./requests.ts";
 export * from "./wire.ts";

@@ -19,6 +19,7 @@ import {
   SCOPE_PATTERN,
 } from "./names.ts";
 import type { Audience } from "./publication.ts";
+import { pushSchema } from "./push-content.ts";
 
 /** Bounds on one request. */
 export const MAX_BATCH = 1000;
@@ -53,7 +54,7 @@ function judgedBy(parse: (value: unknown) => unknown) {
   };
 }
 
-const principalId = textOrWholeNumber("INVALID_ID", "an id", {
+export const principalIdSchema = textOrWholeNumber("INVALID_ID", "an id", {
   type: ["string", "integer"],
   minLength: 1,
   maxLength: MAX_ID_BYTES,
@@ -62,7 +63,7 @@ const principalId = textOrWholeNumber("INVALID_ID", "an id", {
   message: `an id is 1 to ${MAX_ID_BYTES} bytes without control characters`,
   params: { code: "INVALID_ID" },
 });
-const principalIds = z.array(principalId).max(MAX_AUDIENCE);
+const principalIds = z.array(principalIdSchema).max(MAX_AUDIENCE);
 const room = textOrWholeNumber("INVALID_ROOM", "a room name", {
   type: ["string", "integer"],
   pattern: ROOM_PATTERN,
@@ -105,14 +106,6 @@ export const audienceSchema = audienceInput
   .meta({
     description: "The union of the lists, minus `except`, within those who may hear the channel. Absent: all of them.",
   });
-
-export const pushSchema = z
-  .strictObject({
-    title: z.string().min(1).max(256),
-    body: z.string().max(2048),
-    data: z.record(z.string().max(128), z.unknown()).optional(),
-  })
-  .meta({ description: "Also a message to the users' devices; needs `to.users` alone" });
 
 const payloadSchema = z.unknown().meta({ description: "Any JSON value; numbers travel digit for digit" });
 

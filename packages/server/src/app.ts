@@ -38,6 +38,7 @@ import { LimitedLog } from "./ops/limited-log.ts";
 import { createMeter } from "./ops/metrics.ts";
 import { sampleGauges } from "./ops/sampler.ts";
 import { buildPostgres } from "./postgres-side.ts";
+import { buildPush } from "./push-side.ts";
 import type { Settings } from "./settings/load.ts";
 
 export interface App {
@@ -116,6 +117,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     logger,
     onNonsense,
   });
+  const push = buildPush({ settings, meter, logger });
   const interest = new Interest({
     registry: backbone.interest,
     isCustom: (channel) => postgres !== undefined && settings.ingress.has("postgres") && isCustom(channel),
@@ -203,6 +205,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       hooks: {
         ...noHooks,
         state: (connection, foreground) => attendance.said(connection, foreground),
+        seen: (connection, eventIds) => push?.seen(connection, eventIds),
         refreshAuth: (connection, token) => credentials.renew(connection, token),
       },
       limits: {
@@ -286,7 +289,11 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       },
     },
     auth: auth.callers,
-    revoke: (whom) => auth.revocations.revoke({ ...whom, beforeMs: Date.now() }),
+    revoke: async (whom) => {
+      await auth.revocations.revoke({ ...whom, beforeMs: Date.now() });
+      await push?.devices.revoke(whom.user, whom.sid);
+    },
+    ...(push !== undefined && { push }),
     tickets: auth.tickets,
     quotas,
     health,
@@ -358,6 +365,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   if (wsServer !== undefined) await listen(wsServer, settings.wsPort ?? 0, settings.host);
   await metricsHttp?.listen({ port: settings.metricsPort ?? 0, host: settings.host });
   const fatal = postgres?.start();
+  push?.start();
   const ready = becomeReady();
   await fatal;
   // Whoever starts a node by its log finds it ready in the ordinary case, and alive in any case.
@@ -414,6 +422,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
         ["leases", () => backbone.release()],
         ["connections", () => io.close()],
         ["http", () => Promise.all([http.close(), metricsHttp?.close()])],
+        ["push", () => push?.stop()],
       ],
       deadlineMs,
       logger,

@@ -100,7 +100,12 @@ export class PostgresSide {
   async #prepare(): Promise<string | undefined> {
     const { settings, logger } = this.#options;
     const { url, listenUrl, migrate: mayMigrate } = this.#postgres;
-    const sqlSettings = { MAX_PAYLOAD_BYTES: settings.maxPayloadBytes, WATCH_MAX_ROWS: settings.watchMaxRows };
+    const sqlSettings = {
+      MAX_PAYLOAD_BYTES: settings.maxPayloadBytes,
+      WATCH_MAX_ROWS: settings.watchMaxRows,
+      PUSH_ACK_MS: settings.push.ackMs,
+      NOTIFY_ROUTES: JSON.stringify(settings.push.notifyRoutes),
+    };
     try {
       if (mayMigrate) await migrate(url, { logger, settings: sqlSettings });
     } catch (error) {

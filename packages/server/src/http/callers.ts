@@ -29,6 +29,15 @@ export async function keysOnly({ caller }: FastifyRequest): Promise<void> {
   if (caller.kind === "user") throw new CarillonError("FORBIDDEN", "this call is for servers, with an API key");
 }
 
+/** After `authenticated`: the user whose own things these are. Under `AUTH=off` whoever `X-Carillon-User` names. */
+export function userOf({ kind, name, principal }: Caller): string {
+  const user = kind === "open" && name !== "anonymous" ? name : principal?.user;
+  if (user !== undefined) return user;
+  if (kind === "open")
+    throw new CarillonError("UNAUTHENTICATED", "say which user you are in the header X-Carillon-User");
+  throw new CarillonError("FORBIDDEN", "this is a user's own: ask with a user's token");
+}
+
 export function demand(caller: Caller, action: Action, channel?: string): void {
   if (caller.may(action, channel)) return;
   throw new CarillonError(

@@ -1,7 +1,8 @@
 /** What the HTTP side needs of the rest of the process, each as the narrowest interface that serves. */
 import type { IncomingHttpHeaders } from "node:http";
 import type { Meter, Presence, Publish } from "@carillon/core";
-import type { ChannelName, Publication, PublicationId } from "@carillon/protocol";
+import { CarillonError, type ChannelName, type Publication, type PublicationId } from "@carillon/protocol";
+import type { Devices, Inbox, Notifications } from "@carillon/push";
 import type { FastifyBaseLogger } from "fastify";
 import type { Principal } from "../auth/principal.ts";
 import type { Tickets } from "../auth/tickets.ts";
@@ -70,6 +71,13 @@ export interface Examples {
   insertChatMessage(text: string): Promise<Readonly<Record<string, unknown>>>;
 }
 
+/** Inboxes, devices and notifications, which are stored in Postgres. */
+export interface PushDeps {
+  readonly notifications: Pick<Notifications, "notify" | "alongside">;
+  readonly inbox: Pick<Inbox, "list" | "counts" | "change" | "readAll">;
+  readonly devices: Pick<Devices, "register" | "remove">;
+}
+
 export interface HttpDeps {
   readonly settings: Pick<
     Settings,
@@ -83,6 +91,8 @@ export interface HttpDeps {
   /** Closes a user's connections, or one session's, on every node, and refuses their tokens from now on. */
   readonly revoke: (whom: { readonly user: string; readonly sid?: string; readonly reason?: string }) => Promise<void>;
   readonly tickets: Pick<Tickets, "issue">;
+  /** Absent without Postgres. */
+  readonly push?: PushDeps;
   /** How much each caller may publish; absent: as much as they like. */
   readonly quotas?: CallerQuotas;
   readonly health: { readonly state: NodeState; readiness(): Promise<Readiness> };
@@ -99,4 +109,17 @@ export interface HttpDeps {
     /** The gateway's real port when it has its own. */
     readonly wsPort?: () => number | undefined;
   };
+}
+
+/** Each throws `NOT_CONFIGURED` where there is no Postgres. */
+export const notificationsOf = (deps: Pick<HttpDeps, "push">) => configured(deps).notifications;
+export const inboxOf = (deps: Pick<HttpDeps, "push">) => configured(deps).inbox;
+export const devicesOf = (deps: Pick<HttpDeps, "push">) => configured(deps).devices;
+
+function configured({ push }: Pick<HttpDeps, "push">): PushDeps {
+  if (push !== undefined) return push;
+  throw new CarillonError(
+    "NOT_CONFIGURED",
+    "notifications, inboxes and devices need DATABASE_URL, and postgres in INGRESS",
+  );
 }

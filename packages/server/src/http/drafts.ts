@@ -4,11 +4,13 @@ import {
   CarillonError,
   type Draft,
   type JsonText,
+  type PushContent,
   parseChannel,
   type publicationBody,
   type refreshBody,
   stringifyJson,
 } from "@carillon/protocol";
+import type { Notification } from "@carillon/push";
 import type { z } from "zod";
 
 export interface DraftRules {
@@ -25,7 +27,6 @@ export function refreshDraft(namespace: string, body: z.output<typeof refreshBod
   if (!rules.namespaces.has(channel)) {
     throw new CarillonError("UNKNOWN_NAMESPACE", `${channel} is not one of ${[...rules.namespaces].join(", ")}`);
   }
-  refusePush(body);
   return withParts({ channel, scope: body.scope }, body, rules);
 }
 
@@ -34,7 +35,6 @@ export function publicationDraft(body: z.output<typeof publicationBody>, rules: 
   if (body.scope === undefined && !("payload" in body)) {
     throw new CarillonError("INVALID_REQUEST", "a publication has a scope, a payload or both");
   }
-  refusePush(body);
   return withParts(body.scope === undefined ? { channel } : { channel, scope: body.scope }, body, rules);
 }
 
@@ -58,12 +58,21 @@ function payloadText(payload: unknown, rules: DraftRules): JsonText {
   return text;
 }
 
-/** Push comes with the notification service; its rule holds before that, so that callers learn it at once. */
-function refusePush(body: { push?: unknown; to?: Audience | undefined }): void {
-  if (body.push === undefined) return;
-  const lists = Object.keys(body.to ?? {});
-  if (lists.length !== 1 || lists[0] !== "users" || body.to?.users?.length === 0) {
+/** What `push` beside a publication asks for; `undefined` where it doesn't. */
+export function notificationBeside(
+  draft: Draft,
+  { push }: { readonly push?: PushContent | undefined },
+): Notification | undefined {
+  if (push === undefined) return undefined;
+  const { users, ...others } = draft.to ?? {};
+  if (users === undefined || users.length === 0 || Object.keys(others).length > 0) {
     throw new CarillonError("INVALID_REQUEST", "push needs to.users, and nothing else in to");
   }
-  throw new CarillonError("NOT_CONFIGURED", "this deployment has no push service; leave push out");
+  return { userIds: users, type: draft.scope ?? draft.channel, ...push, push: true, butChannel: draft.channel };
+}
+
+/** So that whoever shows what a refresh is about can say that it was seen. */
+export function withEventId(draft: Draft, eventId: string | undefined): Draft {
+  if (eventId === undefined || draft.scope === undefined || draft.payload !== undefined) return draft;
+  return { ...draft, payload: stringifyJson({ eventId }) };
 }

@@ -1,5 +1,14 @@
 /** The shapes of answers and parameters, for the API description; bodies are in `@carillon/protocol`. */
-import { CHANNEL_PATTERN, channelSchema, ERRORS, type ErrorCode, MAX_HISTORY } from "@carillon/protocol";
+import {
+  CHANNEL_PATTERN,
+  channelSchema,
+  ERRORS,
+  type ErrorCode,
+  MAX_HISTORY,
+  MAX_INBOX_PAGE,
+  PLATFORMS,
+  scopeSchema,
+} from "@carillon/protocol";
 import { z } from "zod";
 
 const id = z
@@ -41,13 +50,7 @@ export const historyQuery = z.object({
     .max(128)
     .optional()
     .meta({ description: "An id; only what came after it", examples: ["1764000000000-41"] }),
-  limit: z
-    .string()
-    .regex(/^\d{1,6}$/, "a whole number")
-    .transform(Number)
-    .pipe(z.number().min(1).max(MAX_HISTORY))
-    .optional()
-    .meta({ type: "integer", minimum: 1, maximum: MAX_HISTORY, default: 100 }),
+  limit: wholeNumberUpTo(MAX_HISTORY).meta({ type: "integer", minimum: 1, maximum: MAX_HISTORY, default: 100 }),
 });
 
 export const history = z
@@ -78,6 +81,68 @@ export const history = z
       },
     ],
   });
+
+export const notified = z
+  .object({ eventId: z.string(), entries: z.number().meta({ type: "integer" }) })
+  .meta({ description: "Stored; what follows from it follows", examples: [{ eventId: "8b0b…", entries: 1 }] });
+
+/** `true` or `false` in a query. */
+const flag = z
+  .enum(["true", "false"])
+  .transform((value) => value === "true")
+  .optional()
+  .meta({ type: "boolean" });
+
+function wholeNumberUpTo(max: number) {
+  return z
+    .string()
+    .regex(/^\d{1,6}$/, "a whole number")
+    .transform(Number)
+    .pipe(z.number().min(1).max(max))
+    .optional();
+}
+
+export const inboxQuery = z.object({
+  cursor: z.string().max(64).optional().meta({ description: "What the page before answered" }),
+  limit: wholeNumberUpTo(MAX_INBOX_PAGE).meta({ type: "integer", minimum: 1, maximum: MAX_INBOX_PAGE, default: 50 }),
+  read: flag,
+  archived: flag,
+  type: scopeSchema.optional(),
+});
+
+const dateTime = z.string().meta({ format: "date-time" });
+export const inboxPage = z.object({
+  entries: z.array(
+    z.object({
+      id: z.string().meta({ description: "Of the event: what refreshes carry as `payload.eventId`" }),
+      type: z.string(),
+      title: z.string(),
+      body: z.string(),
+      data: z.unknown(),
+      createdAt: dateTime,
+      readAt: dateTime.nullable(),
+      archivedAt: dateTime.nullable(),
+    }),
+  ),
+  cursor: z.string().nullable().meta({ description: "For the next page; null at the end" }),
+});
+
+const count = z.number().meta({ type: "integer" });
+export const inboxCounts = z.object({
+  unread: count.meta({ description: "Neither read nor archived" }),
+  total: count.meta({ description: "Not archived" }),
+  archived: count,
+});
+export const inboxChanged = z.object({ changed: count });
+
+export const device = z.object({
+  installationId: z.string(),
+  platform: z.enum(PLATFORMS),
+  locale: z.string().nullable(),
+  appVersion: z.string().nullable(),
+  reachable: z.boolean().meta({ description: "Whether it has a token or an installation id to send to" }),
+  registeredAt: dateTime,
+});
 
 const check = z.object({ status: z.enum(["ok", "degraded", "down"]), reason: z.string().optional() });
 export const ready = z.object({ status: z.enum(["ok", "degraded"]), checks: z.record(z.string(), check) }).meta({

@@ -59,11 +59,14 @@ function checkNamespaces(
   if (closed.length > 0 && !faulty("NAMESPACES")) {
     fault("NAMESPACE_ROLES", `must name namespaces of NAMESPACES only; ${closed.join(", ")} is not there`);
   }
-  if (!given("EVENT_ROUTES") || faulty("EVENT_ROUTES") || faulty("NAMESPACES")) return;
-  const targets = new Set(values.EVENT_ROUTES.flatMap((route) => route.namespaces));
-  const unknown = [...targets].filter((name) => !values.NAMESPACES.includes(name));
-  if (unknown.length > 0) {
-    fault("EVENT_ROUTES", `must lead to namespaces of NAMESPACES only; ${unknown.join(", ")} is not there`);
+  if (faulty("NAMESPACES")) return;
+  for (const name of ["EVENT_ROUTES", "NOTIFY_ROUTES"] as const) {
+    if (!given(name) || faulty(name)) continue;
+    const targets = new Set(values[name].flatMap((route) => route.namespaces));
+    const unknown = [...targets].filter((target) => !values.NAMESPACES.includes(target));
+    if (unknown.length > 0) {
+      fault(name, `must lead to namespaces of NAMESPACES only; ${unknown.join(", ")} is not there`);
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 /** Reads the environment, once, at start. Everything that is wrong is told at once, by name, without any secret's value. */
 import { readFileSync } from "node:fs";
+import type { PushRule } from "@carillon/push";
 import { checkTogether, type Fault, weakSecrets } from "./checks.ts";
 import { type RedisSettings, redisSettings } from "./redis.ts";
 import { SCHEMA, type Setting, type SettingName, type Values } from "./schema.ts";
@@ -45,6 +46,13 @@ export interface PostgresSettings {
   readonly migrate: boolean;
 }
 
+export interface PushSettings {
+  readonly notifyRoutes: readonly EventRoute[];
+  readonly policy: readonly PushRule[];
+  readonly ackMs: number;
+  readonly inboxRetentionDays: number;
+}
+
 export interface Settings {
   readonly port: number;
   readonly host: string;
@@ -70,6 +78,7 @@ export interface Settings {
   readonly maxListenChannels: number;
   readonly watchMaxRows: number;
   readonly outboxRetentionS: number;
+  readonly push: PushSettings;
   readonly namespaces: readonly string[];
   readonly ingress: ReadonlySet<"rest" | "redis" | "postgres" | "clients">;
   readonly eventRoutes: readonly EventRoute[];
@@ -208,9 +217,15 @@ function toSettings(values: Values, redis: RedisSettings | undefined, warnings: 
     maxListenChannels: values.MAX_LISTEN_CHANNELS,
     watchMaxRows: values.WATCH_MAX_ROWS,
     outboxRetentionS: values.OUTBOX_RETENTION_S,
+    push: {
+      notifyRoutes: routesWithin(values.NOTIFY_ROUTES, values),
+      policy: values.PUSH_POLICY,
+      ackMs: values.PUSH_ACK_MS,
+      inboxRetentionDays: values.INBOX_RETENTION_DAYS,
+    },
     namespaces: values.NAMESPACES,
     ingress: new Set(values.INGRESS),
-    eventRoutes: eventRoutes(values),
+    eventRoutes: routesWithin(values.EVENT_ROUTES, values),
     maxPayloadBytes: values.MAX_PAYLOAD_BYTES,
     coalesceMs: values.COALESCE_MS,
     refetchBudgetPerS: values.REFETCH_BUDGET_PER_S,
@@ -248,11 +263,13 @@ function pgChannels(values: Values): readonly string[] {
 }
 
 /** The default routes lead to the default namespaces; a deployment with others keeps what still leads somewhere. */
-function eventRoutes(values: Values): readonly EventRoute[] {
-  return values.EVENT_ROUTES.map((route) => ({
-    ...route,
-    namespaces: route.namespaces.filter((name) => values.NAMESPACES.includes(name)),
-  })).filter((route) => route.namespaces.length > 0);
+function routesWithin(routes: readonly EventRoute[], values: Values): readonly EventRoute[] {
+  return routes
+    .map(({ pattern, namespaces }) => ({
+      pattern,
+      namespaces: namespaces.filter((name) => values.NAMESPACES.includes(name)),
+    }))
+    .filter(({ namespaces }) => namespaces.length > 0);
 }
 
 function isGiven(env: Env, name: string): boolean {

@@ -18,6 +18,7 @@ import {
   origins,
   postgresUrl,
   publicKey,
+  pushPolicy,
   someOf,
   text,
   trustProxy,
@@ -51,6 +52,7 @@ export const GROUPS = {
   Authentication: ["AUTH", "JWT_SECRET", "JWT_PUBLIC_KEY", "JWKS_URL", "AUTH_URL", "API_KEYS", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLES_CLAIM", "JWT_TENANT_CLAIM", "OPEN_CHANNELS", "NAMESPACE_ROLES", "OPERATOR_ROLE", "REVOCATION_RETENTION_S"],
   Redis: ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_TLS", "REDIS_SENTINELS", "REDIS_SENTINEL_NAME", "REDIS_SENTINEL_PASSWORD", "REDIS_CLUSTER_NODES", "REDIS_PREFIX", "REDIS_INGRESS_PREFIX"],
   Postgres: ["DATABASE_URL", "DATABASE_LISTEN_URL", "MIGRATE", "PG_CHANNELS", "PG_CUSTOM_CHANNELS", "MAX_LISTEN_CHANNELS", "WATCH_MAX_ROWS", "OUTBOX_RETENTION_S"],
+  Notifications: ["NOTIFY_ROUTES", "PUSH_POLICY", "PUSH_ACK_MS", "INBOX_RETENTION_DAYS"],
   Channels: ["NAMESPACES", "INGRESS", "EVENT_ROUTES", "MAX_PAYLOAD_BYTES", "COALESCE_MS", "REFETCH_BUDGET_PER_S"],
   Log: ["LOG_RETENTION_S", "LOG_MAX_ENTRIES", "APPEND_TIMEOUT_MS", "APPEND_QUEUE_MAX", "RING_MAX_ENTRIES", "RING_MAX_BYTES"],
   Connections: ["PING_INTERVAL_MS", "PING_TIMEOUT_MS", "CONNECT_TIMEOUT_MS", "MAX_CONNECTIONS", "CONNECTS_PER_S", "MAX_SUBSCRIPTIONS_PER_CONNECTION", "MAX_ROOMS_PER_CONNECTION", "MAX_CONNECTIONS_PER_USER", "MAX_CONNECTIONS_PER_ADDRESS", "MESSAGES_PER_S", "PUBLISHES_PER_KEY_PER_S", "PUBLISHES_PER_USER_PER_S", "MAX_HEADER_BYTES", "HEADERS_TIMEOUT_MS", "HIGH_WATER_BYTES"],
@@ -107,6 +109,11 @@ export const SCHEMA = {
   MAX_LISTEN_CHANNELS: { rule: wholeNumber(1, 100_000), default: "1000", about: "Most Postgres channels listened to at once." },
   WATCH_MAX_ROWS: { rule: wholeNumber(1, 100_000), default: "1000", about: "Above this many rows in one statement a watched table publishes their number instead of each row." },
   OUTBOX_RETENTION_S: { rule: wholeNumber(0, 31_536_000), default: "3600", about: "How long published outbox rows are kept." },
+
+  NOTIFY_ROUTES: { rule: eventRoutes(), default: "TRIP_*|VEHICLE_*=trips;USER_*=users", about: "Which types of notification refresh which namespaces beside `/notifications`: `pattern=namespace,…;…`." },
+  PUSH_POLICY: { rule: pushPolicy(), default: "*=device-not-foreground", about: "When a type of notification is pushed: `always`; `device-not-foreground`, to each device that did not report it as seen; `user-not-foreground`, to none once any of the user's did. `pattern=when;…`, the first that matches decides." },
+  PUSH_ACK_MS: { rule: wholeNumber(0, 60_000), default: "2000", about: "How long a device in the foreground has to report a notification as seen." },
+  INBOX_RETENTION_DAYS: { rule: wholeNumber(1, 3650), default: "90", about: "How long inbox entries and records of pushes are kept." },
 
   NAMESPACES: { rule: channelNames(), default: "notifications,trips,users", about: "The refresh namespaces." },
   INGRESS: { rule: someOf(INGRESSES), default: "rest,redis,postgres,clients", about: "Where publications may come from." },

@@ -1,6 +1,7 @@
 /** How the text of one environment variable becomes a value. Each message says what would be right, and never repeats the text. */
 import { isIP } from "node:net";
 import { isChannelName, isPrincipalId } from "@carillon/protocol";
+import { PUSH_WHEN, type PushRule } from "@carillon/push";
 import { z } from "zod";
 import { ApiKeys } from "../auth/api-keys.ts";
 import { readPublicKey } from "../auth/public-key.ts";
@@ -161,6 +162,25 @@ export function eventRoutes() {
       });
     return routes.every((route) => route !== undefined) ? routes : undefined;
   }, "routes like trip.*=trips,notifications;user.*=users");
+}
+
+/** `SYSTEM_*=always;*=device-not-foreground` */
+export function pushPolicy() {
+  return parsed(
+    (value): readonly PushRule[] | undefined => {
+      const rules = value
+        .split(";")
+        .map((part) => part.trim())
+        .filter((part) => part !== "")
+        .map((part) => {
+          const [pattern = "", name = "", ...rest] = part.split("=").map((side) => side.trim());
+          const when = PUSH_WHEN.find((known) => known === name);
+          return rest.length === 0 && NAME_PATTERN.test(pattern) && when !== undefined ? { pattern, when } : undefined;
+        });
+      return rules.every((rule) => rule !== undefined) ? rules : undefined;
+    },
+    `rules like SYSTEM_ALERT=always;*=device-not-foreground, each with ${PUSH_WHEN.join(", ")}`,
+  );
 }
 
 export function origins() {

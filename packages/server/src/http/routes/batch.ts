@@ -1,17 +1,18 @@
 import type { AppendRequest, AppendResult } from "@carillon/core";
 import { CarillonError, type Draft, publicationBody, publicationsBody } from "@carillon/protocol";
+import type { Notification } from "@carillon/push";
 import type { FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { bodyLimits, requireBody } from "../body.ts";
 import { authenticated, demand, keysOnly } from "../callers.ts";
-import type { HttpDeps } from "../deps.ts";
-import { type DraftRules, publicationDraft } from "../drafts.ts";
+import { type HttpDeps, notificationsOf } from "../deps.ts";
+import { type DraftRules, notificationBeside, publicationDraft, withEventId } from "../drafts.ts";
 import { IDEMPOTENCY_TTL_S, type Token, tokenOf } from "../idempotency.ts";
 import { batchAccepted, idempotencyHeaders, PUBLISH_PROBLEMS, problems } from "../schemas.ts";
 import { validationError } from "../validation.ts";
 import { draftRules, restIngress } from "./publish.ts";
 
-type Deps = Pick<HttpDeps, "publisher" | "auth" | "settings" | "quotas">;
+type Deps = Pick<HttpDeps, "publisher" | "auth" | "settings" | "quotas" | "push">;
 type Refused = (error: CarillonError, request: FastifyRequest) => void;
 
 /** `POST /api/publications`: up to 1,000 in one call, in order, each with its own verdict. */
@@ -38,10 +39,10 @@ export function batchRoutes(deps: Deps, refused: Refused): FastifyPluginAsyncZod
       },
       async (request, reply) => {
         const token = tokenOf(request, request.body);
-        const verdicts = request.body.publications.map((item) => verdict(item, request, rules));
-        const drafts = verdicts.filter((item): item is Draft => !(item instanceof CarillonError));
-        if (drafts.length > 0) await deps.quotas?.publish(request.caller, drafts.length);
-        const ids = await appendAll(deps.publisher, drafts, token);
+        const verdicts = request.body.publications.map((item) => verdict(item, request, rules, deps));
+        const items = verdicts.filter((item): item is Item => !(item instanceof CarillonError));
+        if (items.length > 0) await deps.quotas?.publish(request.caller, items.length);
+        const ids = await publishAll(deps, items, token);
         let next = 0;
         const results = verdicts.map((item) => {
           if (!(item instanceof CarillonError)) return { id: ids[next++] ?? "" };
@@ -54,17 +55,45 @@ export function batchRoutes(deps: Deps, refused: Refused): FastifyPluginAsyncZod
   };
 }
 
-function verdict(item: unknown, request: FastifyRequest, rules: DraftRules): Draft | CarillonError {
+interface Item {
+  readonly draft: Draft;
+  readonly notification: Notification | undefined;
+}
+
+function verdict(
+  item: unknown,
+  request: FastifyRequest,
+  rules: DraftRules,
+  deps: Pick<Deps, "push">,
+): Item | CarillonError {
   try {
     const parsed = publicationBody.safeParse(item);
     if (!parsed.success) return validationError(parsed.error);
     const draft = publicationDraft(parsed.data, rules);
+    const notification = notificationBeside(draft, parsed.data);
     demand(request.caller, draft.scope === undefined ? "publish" : "refresh", draft.channel);
-    return draft;
+    if (notification !== undefined) {
+      demand(request.caller, "notify");
+      notificationsOf(deps);
+    }
+    return { draft, notification };
   } catch (error) {
     if (error instanceof CarillonError) return error;
     throw error;
   }
+}
+
+/** Those with `push` have their inbox entries if and only if all of them are in the log. */
+function publishAll(deps: Deps, items: readonly Item[], token: Token | undefined): Promise<string[]> {
+  const notifications = items.flatMap(({ notification }) => notification ?? []);
+  const publish = (eventIds: readonly string[]) => {
+    const left = eventIds.values();
+    const drafts = items.map(({ draft, notification }) =>
+      notification === undefined ? draft : withEventId(draft, left.next().value),
+    );
+    return appendAll(deps.publisher, drafts, token);
+  };
+  return notifications.length === 0 ? publish([]) : notificationsOf(deps).alongside(notifications, token, publish);
 }
 
 /**

@@ -24,7 +24,10 @@ export function connectionRoutes(deps: Pick<HttpDeps, "revoke" | "auth">): Fasti
           description: "On every node. Tokens issued before now are refused with `REVOKED`, also for new handshakes.",
           params,
           querystring: query,
-          response: { 204: z.null(), ...problems("UNAUTHENTICATED", "FORBIDDEN", "INVALID_ID", "BUS_UNAVAILABLE") },
+          response: {
+            204: z.null(),
+            ...problems("UNAUTHENTICATED", "FORBIDDEN", "INVALID_ID", "BUS_UNAVAILABLE", "DATABASE_UNAVAILABLE"),
+          },
         },
       },
       async (request, reply) => {

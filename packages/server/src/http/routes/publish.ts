@@ -3,8 +3,8 @@ import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { bodyLimits, requireBody } from "../body.ts";
 import { authenticated, demand } from "../callers.ts";
-import type { HttpDeps } from "../deps.ts";
-import { type DraftRules, messageDraft, refreshDraft } from "../drafts.ts";
+import { type HttpDeps, notificationsOf } from "../deps.ts";
+import { type DraftRules, messageDraft, notificationBeside, refreshDraft, withEventId } from "../drafts.ts";
 import { tokenOf } from "../idempotency.ts";
 import {
   accepted,
@@ -15,7 +15,7 @@ import {
   problems,
 } from "../schemas.ts";
 
-type Deps = Pick<HttpDeps, "publisher" | "auth" | "settings" | "quotas">;
+type Deps = Pick<HttpDeps, "publisher" | "auth" | "settings" | "quotas" | "push">;
 
 /** `POST /api/notifications/:channel` and `POST /api/refresh/:namespace`: one publication a call. */
 export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
@@ -78,6 +78,7 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
               "INVALID_ID",
               "INVALID_ROOM",
               "UNKNOWN_NAMESPACE",
+              "DATABASE_UNAVAILABLE",
               "NOT_CONFIGURED",
             ),
           },
@@ -85,13 +86,20 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
       },
       async (request, reply) => {
         const draft = refreshDraft(request.params.namespace, request.body, rules);
+        const notification = notificationBeside(draft, request.body);
         demand(request.caller, "refresh", draft.channel);
+        if (notification !== undefined) demand(request.caller, "notify");
         await deps.quotas?.publish(request.caller);
         const token = tokenOf(request, [draft.channel, request.body]);
-        const id = await publisher.publish(
-          draft,
-          token === undefined ? { ingress: "rest" } : { ingress: "rest", token },
-        );
+        const publish = (eventId?: string) =>
+          publisher.publish(
+            withEventId(draft, eventId),
+            token === undefined ? { ingress: "rest" } : { ingress: "rest", token },
+          );
+        const id =
+          notification === undefined
+            ? await publish()
+            : await notificationsOf(deps).alongside([notification], token, ([eventId]) => publish(eventId));
         return reply.code(202).send({ id, channel: draft.channel });
       },
     );
