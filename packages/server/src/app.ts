@@ -5,6 +5,7 @@ import { History, Interest, PresenceTracker, Publisher, Relay, Ring, Sequencer }
 import { CHANNEL_NAMESPACES, compilePattern, type Position, type Publication, parseId } from "@carillon/protocol";
 import type { Logger as PinoLogger } from "pino";
 import { buildAuth } from "./auth/build.ts";
+import type { Principal } from "./auth/principal.ts";
 import { mayRead } from "./auth/reading.ts";
 import { buildBackbone } from "./backbone.ts";
 import { ChannelRates } from "./cluster/channel-rates.ts";
@@ -13,17 +14,23 @@ import { Nodes } from "./cluster/nodes.ts";
 import { drain, stopInOrder } from "./drain.ts";
 import { Admission } from "./gateway/admission.ts";
 import { Attendance } from "./gateway/attendance.ts";
+import type { Carrier } from "./gateway/carrier.ts";
 import { CatchUp } from "./gateway/catch-up.ts";
 import type { Connection } from "./gateway/connection.ts";
 import { Credentials } from "./gateway/credentials.ts";
 import { Gateway } from "./gateway/gateway.ts";
-import { attachWithGate, createIoServer } from "./gateway/io-server.ts";
+import { attachWithGate, createIoServer, refusalOfNew } from "./gateway/io-server.ts";
 import { Laggards } from "./gateway/laggards.ts";
+import { plainCodec } from "./gateway/plain/codec.ts";
+import { PlainDoor } from "./gateway/plain/door.ts";
+import { PlainHub } from "./gateway/plain/hub.ts";
 import { Replay } from "./gateway/replay.ts";
 import { noHooks, Requests } from "./gateway/requests.ts";
 import { SessionKeeper } from "./gateway/session-keeper.ts";
 import { sessionIds } from "./gateway/sid.ts";
 import { Spread } from "./gateway/spread.ts";
+import { sseCodec } from "./gateway/sse/codec.ts";
+import { Streams } from "./gateway/sse/streams.ts";
 import { Transports } from "./gateway/transports.ts";
 import { buildHttp, buildMetricsHttp, httpLimits } from "./http/app.ts";
 import { isOriginAllowed } from "./http/origins.ts";
@@ -75,7 +82,9 @@ interface OpenedEngine {
 /** Resolves once the node listens. Redis or Postgres may still be away: readiness says so. Rejects on what no waiting helps. */
 export async function startApp(settings: Settings, node: string, logger: PinoLogger): Promise<App> {
   const meter = createMeter({
-    labelValues: { namespace: [...settings.namespaces.map((name) => `/${name}`), ...CHANNEL_NAMESPACES] },
+    labelValues: {
+      namespace: [...settings.namespaces.map((name) => `/${name}`), ...CHANNEL_NAMESPACES, "ws", "events"],
+    },
   });
   const health = new Health();
   const limited = new LimitedLog(logger);
@@ -169,12 +178,43 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   const spread = new Spread({ budgetPerS: settings.refetchBudgetPerS, nodes: () => io.of("/").adapter.serverCount() });
   const tracker = new PresenceTracker({ presence: backbone.presence, meter, logger });
   const attendance = new Attendance(tracker);
+  const wsHub = new PlainHub("ws", plainCodec);
+  const eventsHub = new PlainHub("events", sseCodec);
+  const maxUnsentBytes = 2 * highWaterBytes + REPLAY_MAX_BYTES;
+  const requests = new Requests({
+    namespaces,
+    policy,
+    interest,
+    sessions,
+    replay,
+    publisher,
+    publishing: settings.ingress.has("clients"),
+    rate: new MessageRate({ perSecond: limits.messagesPerS, burst: MESSAGES_BURST_S * limits.messagesPerS }),
+    quota: ({ kind, user }) => quotas.publish({ kind, name: user ?? "" }),
+    hooks: {
+      ...noHooks,
+      state: (connection, foreground) => attendance.said(connection, foreground),
+      seen: (connection, eventIds) => push?.seen(connection, eventIds),
+      refreshAuth: (connection, token) => credentials.renew(connection, token),
+    },
+    limits: {
+      subscriptions: settings.maxSubscriptionsPerConnection,
+      rooms: settings.maxRoomsPerConnection,
+      unsentBytes: maxUnsentBytes,
+    },
+    meter,
+    logger,
+    limitedLog: limited,
+  });
+  const admit = async ({ kind, user }: Principal, transport: Carrier) => {
+    if (kind === "user" && user !== undefined) await users.admit(user, transport);
+  };
   const gateway: Gateway = new Gateway({
     io,
     node,
     refreshNamespaces: settings.namespaces,
     channelNamespaces: CHANNEL_NAMESPACES,
-    plainHubs: [],
+    plainHubs: [wsHub, eventsHub],
     authenticator: auth.authenticator,
     policy,
     sequencer,
@@ -192,38 +232,12 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       logger,
     }),
     laggards,
-    requests: new Requests({
-      namespaces,
-      policy,
-      interest,
-      sessions,
-      replay,
-      publisher,
-      publishing: settings.ingress.has("clients"),
-      rate: new MessageRate({ perSecond: limits.messagesPerS, burst: MESSAGES_BURST_S * limits.messagesPerS }),
-      quota: ({ kind, user }) => quotas.publish({ kind, name: user ?? "" }),
-      hooks: {
-        ...noHooks,
-        state: (connection, foreground) => attendance.said(connection, foreground),
-        seen: (connection, eventIds) => push?.seen(connection, eventIds),
-        refreshAuth: (connection, token) => credentials.renew(connection, token),
-      },
-      limits: {
-        subscriptions: settings.maxSubscriptionsPerConnection,
-        rooms: settings.maxRoomsPerConnection,
-        unsentBytes: 2 * highWaterBytes + REPLAY_MAX_BYTES,
-      },
-      meter,
-      logger,
-      limitedLog: limited,
-    }),
+    requests,
     sessions,
     spread,
     interest,
     attendance,
-    admit: async ({ kind, user }, transport) => {
-      if (kind === "user" && user !== undefined) await users.admit(user, transport);
-    },
+    admit,
     sliceSize: 5000,
     highWaterMarkBytes: highWaterBytes,
     meter,
@@ -273,6 +287,37 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     meter,
   });
 
+  const gate = {
+    allows: ({ headers: { origin, host } }: IncomingMessage) =>
+      isOriginAllowed(origin, host, settings.corsOrigins, pagePort()),
+    refuse: (request: IncomingMessage) => {
+      const refusal = addresses.refuse(request);
+      if (refusal === undefined) return admission.refuse();
+      meter.count("handshakes", 1, { outcome: "TOO_MANY_OF_ADDRESS" });
+      return refusal;
+    },
+  };
+  const plain = {
+    authenticator: auth.authenticator,
+    tickets: auth.tickets,
+    arrivals: gateway.arrivals,
+    admit,
+    hold: (request: IncomingMessage) => addresses.hold(request),
+    transports,
+  };
+  const serves = settings.roles.has("gateway");
+  const streams = new Streams({
+    ...plain,
+    hub: eventsHub,
+    namespaces,
+    policy,
+    interest,
+    settled,
+    refuse: (request) => refusalOfNew(request, gate),
+    limits: { subscriptions: settings.maxSubscriptionsPerConnection, rooms: settings.maxRoomsPerConnection },
+    heartbeatMs: settings.pingIntervalMs,
+  });
+
   const http = buildHttp({
     settings,
     logger,
@@ -296,6 +341,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     ...(push !== undefined && { push }),
     tickets: auth.tickets,
     quotas,
+    ...(serves && { streams }),
     health,
     presence: backbone.presence,
     cluster: { nodes: () => nodes.view(), channels: (offset, limit) => channels.page(offset, limit) },
@@ -309,20 +355,23 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   const wsServer =
     settings.wsPort === undefined
       ? undefined
-      : createServer(httpLimits(limits), (_request, response) => response.writeHead(404).end());
-  const serves = settings.roles.has("gateway");
+      : createServer(httpLimits(limits), (request, response) => {
+          if (/^\/(events|ws)(\?|$)/.test(request.url ?? "")) http.routing(request, response);
+          else response.writeHead(404).end();
+        });
   if (serves) {
-    const gate = {
-      allows: ({ headers: { origin, host } }: IncomingMessage) =>
-        isOriginAllowed(origin, host, settings.corsOrigins, pagePort()),
-      refuse: (request: IncomingMessage) => {
-        const refusal = addresses.refuse(request);
-        if (refusal === undefined) return admission.refuse();
-        meter.count("handshakes", 1, { outcome: "TOO_MANY_OF_ADDRESS" });
-        return refusal;
-      },
-    };
-    attachWithGate(io, wsServer ?? http.server, gate, sessionIds(settings.stickyRoute));
+    const door = new PlainDoor({
+      ...plain,
+      hub: wsHub,
+      requests,
+      open: settings.auth.mode === "off",
+      connectTimeoutMs: settings.connectTimeoutMs,
+      heartbeat: { everyMs: settings.pingIntervalMs, timeoutMs: settings.pingTimeoutMs },
+      maxFrameBytes: settings.maxPayloadBytes + MESSAGE_OVERHEAD_BYTES,
+      maxUnsentBytes,
+      meter,
+    });
+    attachWithGate(io, wsServer ?? http.server, gate, sessionIds(settings.stickyRoute), door);
     io.engine.on("connection", (engine: OpenedEngine) => {
       engine.once("close", addresses.hold(engine.request));
       // Or who handshakes by polling and never polls would hold a place for half a minute after it was told to go.

@@ -67,6 +67,15 @@ export class Arrivals {
     });
   }
 
+  /** Why a handshake failed, for its client; counted. */
+  refusal(error: unknown): CarillonError {
+    const { meter, logger } = this.#options;
+    const known = error instanceof CarillonError ? error : new CarillonError("INTERNAL");
+    if (known !== error) logger.error({ err: error }, "a handshake failed");
+    meter.count("handshakes", 1, { outcome: known.code });
+    return known;
+  }
+
   /** A connection could not be made whole: its client comes back and is told. */
   giveUp(connection: Connection, error: unknown): void {
     if (!(error instanceof CarillonError))
@@ -101,10 +110,7 @@ export class Arrivals {
 
   /** A refusal within the protocol is final for stock clients; from a closed transport they come back. So what a retry helps is the latter. */
   #refuse(socket: Socket, error: unknown, next: (error: Error) => void): void {
-    const { meter, logger } = this.#options;
-    const known = error instanceof CarillonError ? error : new CarillonError("INTERNAL");
-    if (known !== error) logger.error({ err: error }, "a handshake failed");
-    meter.count("handshakes", 1, { outcome: known.code });
+    const known = this.refusal(error);
     // A user's own limit stays as it is while its other connections do.
     if (known.kind.retryable && known.code !== "TOO_MANY_CONNECTIONS") transportOf(socket.conn).close();
     next(Object.assign(new Error(known.message), { data: { code: known.code } }));

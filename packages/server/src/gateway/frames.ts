@@ -53,6 +53,11 @@ const TEXT_FRAME = { fin: true, rsv1: false, opcode: 1, mask: false, readOnly: f
 /** A WebSocket text frame, in one piece: a copy made once saves every connection a second write. */
 export const textFrame = (data: Buffer): readonly [Buffer] => [Buffer.concat(frame(data, TEXT_FRAME))];
 
+/** For transports that are not Engine.IO's: bytes as they go out. */
+export function rawPacket(wire: Buffer): Packet {
+  return { text: "", options: { preEncoded: true, compress: false, wsPreEncodedFrame: [wire], bytes: wire.length } };
+}
+
 export function packet(namespace: string, json: string): Packet {
   const text = namespace === "/" ? `2${json}` : `2${namespace},${json}`;
   // 4 is Engine.IO's "message".

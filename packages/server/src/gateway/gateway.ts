@@ -23,7 +23,7 @@ export interface GatewayOptions extends HubsOptions, Omit<ArrivalsOptions, "spre
 
 export class Gateway implements SequencerListener {
   /** The way in for clients that speak no Socket.IO. */
-  readonly arrivals: Pick<Arrivals, "arrive" | "welcome" | "leave">;
+  readonly arrivals: Pick<Arrivals, "arrive" | "welcome" | "leave" | "refusal">;
   readonly #options: GatewayOptions;
   readonly #hubs: Hubs;
   readonly #deliveries: Deliveries;

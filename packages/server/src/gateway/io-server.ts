@@ -44,6 +44,12 @@ export function createIoServer(options: IoServerOptions): Server {
   });
 }
 
+/** Upgrades to something else than Socket.IO, at a path of its own. */
+export interface OtherUpgrade {
+  readonly path: string;
+  readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+}
+
 export interface Gate {
   /** Why a handshake is refused just now, if it is. */
   readonly refuse: (request: IncomingMessage) => CarillonError | undefined;
@@ -60,6 +66,7 @@ export function attachWithGate(
   server: HttpServer,
   gate: Gate,
   sessionId?: (request: IncomingMessage) => string,
+  other?: OtherUpgrade,
 ): void {
   io.attach(server);
   if (sessionId !== undefined) io.engine.generateId = sessionId;
@@ -73,19 +80,29 @@ export function attachWithGate(
   const upgrades = server.listeners("upgrade") as ((request: IncomingMessage, socket: Duplex, head: Buffer) => void)[];
   server.removeAllListeners("upgrade");
   server.on("upgrade", (request, socket, head) => {
-    const refusal = refusalOf(request, gate);
+    const isOther = request.url?.split("?", 1)[0] === other?.path;
+    const refusal = isOther ? refusalOfNew(request, gate) : refusalOf(request, gate);
     if (refusal !== undefined) return answerRaw(socket, refusal);
+    if (isOther) return other?.upgrade(request, socket, head);
     for (const listener of upgrades) listener.call(server, request, socket, head);
   });
 }
 
-function refusalOf(request: IncomingMessage, { refuse, allows }: Gate): CarillonError | undefined {
+function refusalOf(request: IncomingMessage, gate: Gate): CarillonError | undefined {
   const { method, url = "" } = request;
   if (!url.startsWith(PATH)) return undefined;
+  if (isHandshake(request)) return refusalOfNew(request, gate);
   // A preflight is answered by the rules of CORS themselves.
-  if (method !== "OPTIONS" && !allows(request))
-    return new CarillonError("FORBIDDEN", "pages of this Origin may not connect; CORS_ORIGINS lists those that may");
-  return isHandshake(request) ? refuse(request) : undefined;
+  return method === "OPTIONS" || gate.allows(request) ? undefined : foreign();
+}
+
+/** Why a client can't connect just now, if it can't. */
+export function refusalOfNew(request: IncomingMessage, { refuse, allows }: Gate): CarillonError | undefined {
+  return allows(request) ? refuse(request) : foreign();
+}
+
+function foreign(): CarillonError {
+  return new CarillonError("FORBIDDEN", "pages of this Origin may not connect; CORS_ORIGINS lists those that may");
 }
 
 /** The first request of a transport: later ones carry the session's id. Read as Engine.IO reads it, so that no spelling gets past the gate. */
@@ -100,7 +117,8 @@ function answer(response: ServerResponse, refusal: CarillonError): void {
   response.writeHead(status, headers).end(body);
 }
 
-function answerRaw(socket: Duplex, refusal: CarillonError): void {
+/** On the bare socket of an upgrade. */
+export function answerRaw(socket: Duplex, refusal: CarillonError): void {
   const { status, headers, body } = problemOf(refusal);
   const lines = Object.entries({ ...headers, connection: "close" }).map(([name, value]) => `${name}: ${value}`);
   socket.on("error", () => {});

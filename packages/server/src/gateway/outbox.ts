@@ -59,3 +59,6 @@ export class Outbox {
     this.#nothing = new Batch();
   }
 }
+
+/** One event loop, one queue. */
+export const outbox = new Outbox();

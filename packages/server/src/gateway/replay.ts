@@ -5,7 +5,15 @@
  * trailing id stays the connection's position.
  */
 import type { History, Log, Meter, Sequencer } from "@carillon/core";
-import { CarillonError, comparePositions, formatId, isGap, type LogEntry, type Position } from "@carillon/protocol";
+import {
+  type Ack,
+  CarillonError,
+  comparePositions,
+  formatId,
+  isGap,
+  type LogEntry,
+  type Position,
+} from "@carillon/protocol";
 import { hearsOn } from "./audience.ts";
 import type { Connection } from "./connection.ts";
 import { entryFrame, gapFrame } from "./frames.ts";
@@ -56,7 +64,7 @@ export class Replay {
     connection: Connection,
     channel: string,
     since: Since | undefined,
-    ack: (answer: object) => void,
+    ack: (answer: Ack) => void,
     join: (started: Started) => void,
     isHeld: () => boolean = () => true,
   ): Promise<Started | undefined> {
@@ -79,7 +87,7 @@ export class Replay {
     channel: string,
     since: Since | undefined,
     missed: Collected | undefined,
-    ack: (answer: object) => void,
+    ack: (answer: Ack) => void,
     join: (started: Started) => void,
   ): Started {
     const whole = missed?.whole === true;

@@ -5,7 +5,15 @@
  * A request is judged at its arrival and runs in its connection's order, once the connection is whole. How many may wait is bounded.
  */
 import type { Interest, Logger, Meter, Publish } from "@carillon/core";
-import { CarillonError, comparePositions, type Draft, formatId, parseId, REQUEST } from "@carillon/protocol";
+import {
+  type Ack as Answer,
+  CarillonError,
+  comparePositions,
+  type Draft,
+  formatId,
+  parseId,
+  REQUEST,
+} from "@carillon/protocol";
 import type { Policy, Principal } from "../auth/principal.ts";
 import type { MessageRate } from "../limits/message-rate.ts";
 import type { LimitedLog } from "../ops/limited-log.ts";
@@ -56,7 +64,7 @@ export interface RequestsOptions {
   readonly limitedLog: Pick<LimitedLog, "warn">;
 }
 
-type Ack = (answer: object) => void;
+export type Ack = (answer: Answer) => void;
 /** Resolves with what the ack says beside `ok`; `undefined` when it was sent already. */
 type Run = () => Promise<Body | undefined>;
 /** Judges a request. Throws `CarillonError`. */
@@ -104,24 +112,11 @@ export class Requests {
 
   /** Never throws and never rejects, whatever the client sent. */
   handle(connection: Connection, event: unknown, args: readonly unknown[]): void {
-    const { limits, meter } = this.#options;
+    const { limits } = this.#options;
     const ack = args.findLast((argument): argument is Ack => typeof argument === "function") ?? (() => {});
-    // What arrived with it and before its end was noticed.
-    if (!connection.transport.isOpen) return;
-    if (connection.transport.unsentBytes > limits.unsentBytes) {
-      meter.count("slowClosed");
-      connection.transport.terminate();
-      return;
-    }
-    const rate = this.#options.rate?.take(connection);
-    if (rate?.verdict === "abuse") {
-      meter.count("abuseClosed");
-      connection.transport.close("RATE_LIMITED");
-      return;
-    }
+    if (!this.#admits(connection, ack)) return;
     const queue = this.#queueOf(connection);
     try {
-      if (rate?.verdict === "refused") throw rate.error;
       if (queue.waiting >= limits.subscriptions + limits.rooms + MAX_OTHERS_WAITING) {
         throw new CarillonError("RATE_LIMITED", "too many requests wait on this connection", { retryAfterS: 1 });
       }
@@ -132,6 +127,37 @@ export class Requests {
     } catch (error) {
       this.#refuse(error, ack);
     }
+  }
+
+  /** Something that needs nothing but an answer. Counts like any other request. */
+  ping(connection: Connection, ack: Ack): void {
+    if (this.#admits(connection, ack)) ack({ ok: true });
+  }
+
+  /** What never became a request. Counts like one. */
+  refuse(connection: Connection, error: CarillonError, ack: Ack): void {
+    if (this.#admits(connection, ack)) this.#refuse(error, ack);
+  }
+
+  /** Whether a client may ask for anything just now; if not it was told so, or its transport ended. */
+  #admits(connection: Connection, ack: Ack): boolean {
+    const { transport } = connection;
+    const { limits, rate, meter } = this.#options;
+    // What arrived with it and before its end was noticed.
+    if (!transport.isOpen) return false;
+    if (transport.unsentBytes > limits.unsentBytes) {
+      meter.count("slowClosed");
+      transport.terminate();
+      return false;
+    }
+    const taken = rate?.take(connection);
+    if (taken === undefined || taken.verdict === "ok") return true;
+    if (taken.verdict === "refused") this.#refuse(taken.error, ack);
+    else {
+      meter.count("abuseClosed");
+      transport.close("RATE_LIMITED");
+    }
+    return false;
   }
 
   /** Publications only begin in order, which is the order that the log keeps: waiting for each would make a burst take its number of round trips. */

@@ -29,7 +29,7 @@ function endpointOf(address: string, port: number | undefined): string {
   return v4.includes(":") ? `[${v4}]:${port}` : `${v4}:${port}`;
 }
 
-/** The id is all that a polling request proves itself with. */
-function unguessable(): string {
+/** An id is all that a polling request proves itself with. */
+export function unguessable(): string {
   return randomBytes(15).toString("base64url");
 }

@@ -13,13 +13,11 @@ import type { Batch } from "./batch.ts";
 import type { Carrier } from "./carrier.ts";
 import type { EngineConnection } from "./engine.ts";
 import type { Frame } from "./frames.ts";
-import { Outbox } from "./outbox.ts";
+import { type Outbox, outbox as shared } from "./outbox.ts";
 import { idleSocket } from "./wire.ts";
 
 const CLOSE_TIMEOUT_MS = 1500;
 const NO_BYTES = Buffer.alloc(0);
-/** One event loop, one queue. */
-const shared = new Outbox();
 
 export class Transport implements Carrier {
   readonly engine: EngineConnection;

@@ -14,6 +14,7 @@ import { isOriginAllowed } from "./origins.ts";
 import { requestIdOf } from "./request-id.ts";
 import { batchRoutes } from "./routes/batch.ts";
 import { clusterRoutes } from "./routes/cluster.ts";
+import { connectRoutes } from "./routes/connect.ts";
 import { connectionRoutes } from "./routes/connections.ts";
 import { deviceRoutes } from "./routes/devices.ts";
 import { historyRoutes } from "./routes/history.ts";
@@ -66,6 +67,7 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
     void scope.register(ticketRoutes(deps));
     void scope.register(presenceRoutes(deps));
     void scope.register(clusterRoutes(deps));
+    void scope.register(connectRoutes(deps));
     void scope.register(opsRoutes(deps));
     serveApiDescription(scope, deps, VERSION);
     void scope.register(demoRoutes(deps));

@@ -8,6 +8,7 @@ import type { Principal } from "../auth/principal.ts";
 import type { Tickets } from "../auth/tickets.ts";
 import type { ChannelsPage } from "../cluster/channels.ts";
 import type { NodesView } from "../cluster/nodes.ts";
+import type { Streams } from "../gateway/sse/streams.ts";
 import type { NodeState, Readiness } from "../ops/health.ts";
 import type { Exposition } from "../ops/metrics.ts";
 import type { Settings } from "../settings/load.ts";
@@ -95,6 +96,8 @@ export interface HttpDeps {
   readonly push?: PushDeps;
   /** How much each caller may publish; absent: as much as they like. */
   readonly quotas?: CallerQuotas;
+  /** Absent where this node serves no clients. */
+  readonly streams?: Pick<Streams, "open">;
   readonly health: { readonly state: NodeState; readiness(): Promise<Readiness> };
   readonly cluster: {
     nodes(): Promise<NodesView>;
