@@ -126,6 +126,7 @@ function migrations(): Migration[] {
 
 export function newerSchema(current: number, latest: number): SetupError {
   return new SetupError(
-    `the database has version ${current} of Carillon's schema and this node knows only ${latest}: start a newer node, or use another database`,
+    `the database has version ${current} of Carillon's schema and this node knows only ${latest}`,
+    "start a newer node, or use another database",
   );
 }

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
 import { latestVersion, newerSchema } from "./migrate.ts";
-import { SetupError, STANDBY, setupErrorFrom } from "./setup-error.ts";
+import { SetupError, setupErrorFrom, standby } from "./setup-error.ts";
 
 export interface ProbeOptions {
   /** `DATABASE_URL` */
@@ -28,9 +28,9 @@ const QUERY_TIMEOUT_MS = 4_000;
 export async function probePostgres(options: ProbeOptions): Promise<ProbeResult> {
   const clients: pg.Client[] = [];
   try {
-    const speaker = client(options.connectionString);
+    const speaker = probeClient(options.connectionString);
     clients.push(speaker);
-    const listener = client(options.listenConnectionString ?? options.connectionString);
+    const listener = probeClient(options.listenConnectionString ?? options.connectionString);
     clients.push(listener);
     await Promise.all([speaker.connect(), listener.connect()]);
     await checkServer(speaker);
@@ -47,49 +47,64 @@ export async function probePostgres(options: ProbeOptions): Promise<ProbeResult>
   }
 }
 
-async function checkServer(one: pg.Client): Promise<void> {
+export async function checkServer(one: pg.Client): Promise<void> {
   const { rows } = await one.query(
     "select current_setting('server_version_num')::int / 10000 as version, pg_is_in_recovery() as standby",
   );
   if (rows[0].version < MIN_VERSION) {
-    throw new SetupError(`this is Postgres ${rows[0].version}; Carillon needs ${MIN_VERSION} or newer`);
+    throw new SetupError(`this is Postgres ${rows[0].version}`, `use Postgres ${MIN_VERSION} or newer`);
   }
-  if (rows[0].standby) throw new SetupError(STANDBY);
+  if (rows[0].standby) throw standby();
 }
 
 async function checkSchema(one: pg.Client): Promise<void> {
+  const version = await schemaVersion(one);
+  if (version < latestVersion()) throw olderSchema(version);
+  await checkRights(one);
+}
+
+/** 0 where Carillon's schema isn't in this database. Throws on one that is newer than this code. */
+export async function schemaVersion(one: pg.Client): Promise<number> {
   const { rows } = await one.query("select to_regclass('carillon.migration') is not null as there");
-  if (!rows[0].there) {
-    throw new SetupError(
-      "Carillon's schema is not in this database: start once with MIGRATE=on, or correct DATABASE_URL and DATABASE_LISTEN_URL",
-    );
-  }
+  if (!rows[0].there) return 0;
   const { rows: versions } = await one.query("select max(version) as version from carillon.migration");
-  const latest = latestVersion();
-  if (versions[0].version > latest) throw newerSchema(versions[0].version, latest);
-  if (versions[0].version < latest) {
-    throw new SetupError(
-      `the database has version ${versions[0].version} of Carillon's schema and this node needs ${latest}: start once with MIGRATE=on`,
+  const { version } = versions[0];
+  if (version > latestVersion()) throw newerSchema(version, latestVersion());
+  return version ?? 0;
+}
+
+export function olderSchema(version: number): SetupError {
+  if (version === 0) {
+    return new SetupError(
+      "Carillon's schema is not in this database",
+      "start once with MIGRATE=on, or correct DATABASE_URL and DATABASE_LISTEN_URL",
     );
   }
-  const { rows: rights } = await one.query(
+  return new SetupError(
+    `the database has version ${version} of Carillon's schema and this node needs ${latestVersion()}`,
+    "start once with MIGRATE=on",
+  );
+}
+
+export async function checkRights(one: pg.Client): Promise<void> {
+  const { rows } = await one.query(
     `select current_user as role, has_table_privilege('carillon.outbox', 'select')
        and has_table_privilege('carillon.outbox', 'delete') and has_table_privilege('carillon.cursor', 'update')
        and has_sequence_privilege('carillon.outbox_id_seq', 'select') as enough`,
   );
-  if (!rights[0].enough) {
-    throw new SetupError(
-      `the role ${rights[0].role} may not read the outbox: use the role that ran the migrations, or grant it select and delete on ` +
-        "carillon.outbox, update on carillon.cursor and select on carillon.outbox_id_seq",
-    );
-  }
+  if (rows[0].enough) return;
+  throw new SetupError(
+    `the role ${rows[0].role} may not read the outbox`,
+    "use the role that ran the migrations, or grant it select and delete on carillon.outbox, update on carillon.cursor and select on " +
+      "carillon.outbox_id_seq (infra/postgres/roles.sql)",
+  );
 }
 
 /**
  * A notification that one connection sends must reach the other. Two of them, since a transaction pooler passes on to a client what its
  * own transaction sent.
  */
-async function checkEcho(speaker: pg.Client, listener: pg.Client, options: ProbeOptions): Promise<void> {
+export async function checkEcho(speaker: pg.Client, listener: pg.Client, options: ProbeOptions): Promise<void> {
   const channel = `carillon_probe_${randomBytes(8).toString("hex")}`;
   const { promise: heard, resolve } = Promise.withResolvers<boolean>();
   const timer = setTimeout(() => resolve(false), options.echoTimeoutMs ?? 2_000);
@@ -104,16 +119,20 @@ async function checkEcho(speaker: pg.Client, listener: pg.Client, options: Probe
   } finally {
     clearTimeout(timer);
   }
-  throw new SetupError(
-    options.listenConnectionString === undefined
-      ? "a notification did not come back within 2 s: DATABASE_URL seems to go through a pooler in transaction mode (PgBouncer's " +
-          "pool_mode=transaction), which loses LISTEN. Set DATABASE_LISTEN_URL to Postgres itself, or to a pool in session mode"
-      : "a notification that was sent through DATABASE_URL did not come back through DATABASE_LISTEN_URL within 2 s: that one must lead " +
-          "to the same database, and not through a pooler in transaction mode (PgBouncer's pool_mode=transaction)",
-  );
+  throw options.listenConnectionString === undefined
+    ? new SetupError(
+        "a notification did not come back within 2 s: DATABASE_URL seems to go through a pooler in transaction mode (PgBouncer's " +
+          "pool_mode=transaction), which loses LISTEN",
+        "set DATABASE_LISTEN_URL to Postgres itself, or to a pool in session mode",
+      )
+    : new SetupError(
+        "a notification that was sent through DATABASE_URL did not come back through DATABASE_LISTEN_URL within 2 s",
+        "DATABASE_LISTEN_URL must lead to the same database, and not through a pooler in transaction mode (PgBouncer's " +
+          "pool_mode=transaction)",
+      );
 }
 
-function client(connectionString: string): pg.Client {
+export function probeClient(connectionString: string): pg.Client {
   const one = new pg.Client({
     connectionString,
     application_name: "carillon-probe",
@@ -125,7 +144,7 @@ function client(connectionString: string): pg.Client {
 }
 
 /** Never the connection string. */
-function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown): string {
   if (error instanceof AggregateError) return error.errors.map(reasonOf).join("; ");
   return error instanceof Error ? error.message : String(error);
 }

@@ -2,6 +2,7 @@ import { type Logger, type Meter, noLogger, noMeter, Rarely } from "@carillon/co
 import { Redis, type RedisOptions } from "ioredis";
 import { RedisCommands } from "./commands.ts";
 import { isAuthenticationFailure, isDemotion } from "./failures.ts";
+import { inspect, type RedisFacts } from "./inspect.ts";
 import { type RedisNames, redisNames } from "./keys.ts";
 import { type ProbeOptions, probe, type RedisProblem } from "./probe.ts";
 import { jitter, reconnect } from "./reconnect.ts";
@@ -41,6 +42,8 @@ export interface RedisConnections {
   openFeed(): Subscriptions;
   /** What stands in the way, each with what to do about it; empty when all is well. Rejects while Redis is away. */
   probe(options?: ProbeOptions): Promise<RedisProblem[]>;
+  /** What this Redis is like, and whether a message gets through it. Rejects while Redis is away. */
+  inspect(timeoutMs?: number): Promise<RedisFacts>;
   close(): void;
 }
 
@@ -83,6 +86,7 @@ export function connectRedis(options: RedisConnectOptions): RedisConnections {
       return feed;
     },
     probe: (probeOptions) => probe(base, names, probeOptions),
+    inspect: (timeoutMs = 5_000) => inspect(base, names, timeoutMs),
     close() {
       commands.close();
       subscriptions.close();

@@ -3,6 +3,7 @@ export { BUS_VERSION, RedisBus, type RedisBusOptions } from "./bus.ts";
 export type { RedisCommands, RunOptions } from "./commands.ts";
 export { connectRedis, type RedisConnections, type RedisConnectOptions } from "./connections.ts";
 export { RedisFeed, type RedisFeedOptions } from "./feed.ts";
+export type { RedisFacts } from "./inspect.ts";
 export { type RedisInterestOptions, RedisInterestRegistry } from "./interest.ts";
 export type { RedisNames } from "./keys.ts";
 export { RedisLease, type RedisLeaseOptions } from "./lease.ts";

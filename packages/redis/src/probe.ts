@@ -1,6 +1,8 @@
 import { CarillonError } from "@carillon/protocol";
-import { Redis, type RedisOptions } from "ioredis";
+import type { Redis, RedisOptions } from "ioredis";
+import { askOnce } from "./ask-once.ts";
 import { isAuthenticationFailure, redisErrorCode } from "./failures.ts";
+import { infoFields } from "./inspect.ts";
 import type { RedisNames } from "./keys.ts";
 
 export interface RedisProblem {
@@ -38,36 +40,20 @@ export function minimalAcl(names: RedisNames, options: ProbeOptions = {}): strin
   ];
 }
 
-/** A connection of its own: the others wait for a Redis that lets them in, and this one is to say why it doesn't. */
 export async function probe(
   base: RedisOptions,
   names: RedisNames,
   options: ProbeOptions = {},
 ): Promise<RedisProblem[]> {
-  const redis = new Redis({
-    ...base,
-    replyMapping: "legacy",
-    lazyConnect: true,
-    enableReadyCheck: false,
-    retryStrategy: () => null,
-  });
-  let failure: unknown;
-  redis.on("error", (error) => {
-    failure ??= error;
-  });
-  const timer = setTimeout(() => redis.disconnect(), options.timeoutMs ?? 5_000);
   try {
-    await redis.connect();
-    const refused = await rights(redis, names, options);
-    return [...refused, ...(await circumstances(redis, base))];
+    return await askOnce(base, options.timeoutMs ?? 5_000, async (redis) => {
+      const refused = await rights(redis, names, options);
+      return [...refused, ...(await circumstances(redis, base))];
+    });
   } catch (error) {
-    const reason = failure ?? error;
+    const reason = error instanceof CarillonError ? error.cause : undefined;
     if (isAuthenticationFailure(reason)) return [wrongPassword(reason)];
-    if (reason instanceof CarillonError) throw reason;
-    throw new CarillonError("BUS_UNAVAILABLE", "Redis could not be asked", { retryAfterS: 1, cause: reason });
-  } finally {
-    clearTimeout(timer);
-    redis.disconnect();
+    throw error;
   }
 }
 
@@ -172,8 +158,7 @@ const COMMANDS = [
 
 /** What INFO tells about the server itself. Where INFO isn't allowed, that was told already. */
 async function circumstances(redis: Redis, base: RedisOptions): Promise<RedisProblem[]> {
-  const info = await redis.info().catch(() => "");
-  const field = (name: string) => new RegExp(`^${name}:(.*?)\r?$`, "m").exec(info)?.[1] ?? "";
+  const field = infoFields(await redis.info().catch(() => ""));
   const problems: RedisProblem[] = [];
   const version = field("redis_version");
   const [major = 0, minor = 0] = version.split(".").map(Number);
