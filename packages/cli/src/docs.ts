@@ -9,13 +9,15 @@ export const CLI_DOC = fileURLToPath(new URL("../../../docs/cli.md", import.meta
 
 const INTRODUCTION = `# The command line
 
-\`carillon\` publishes to a deployment, has tables watched, makes development tokens, and runs a node. In this repository it
+\`carillon\` publishes to a deployment, has tables watched, makes development tokens, runs a node, and finds what is wrong with a
+deployment (\`carillon doctor\`). In this repository it
 is \`npx carillon\` or \`npm run carillon --\`, once \`npm start\` or \`npm test\` has installed it.
 
 \`\`\`sh
 npm start &                                  # a node on http://127.0.0.1:3000
 npx carillon refresh trips TRIP_APPROVED
 npx carillon publish orders '{"id":7}'
+npx carillon doctor
 \`\`\`
 
 ## Where it connects to

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
+import { doctorCommand } from "./commands/doctor.ts";
 import { publishCommand } from "./commands/publish.ts";
 import { refreshCommand } from "./commands/refresh.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -7,7 +8,15 @@ import { tokenCommand } from "./commands/token.ts";
 import { unwatchCommand, watchCommand } from "./commands/watch.ts";
 import type { Io } from "./io.ts";
 
-const COMMANDS = [publishCommand, refreshCommand, watchCommand, unwatchCommand, tokenCommand, serveCommand];
+const COMMANDS = [
+  doctorCommand,
+  publishCommand,
+  refreshCommand,
+  watchCommand,
+  unwatchCommand,
+  tokenCommand,
+  serveCommand,
+];
 
 export function buildProgram(io: Io): Command {
   const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));

@@ -19,6 +19,16 @@ interface Problem {
   readonly detail?: string;
 }
 
+/** The node understood, and said no. */
+export class Refusal extends Failure {
+  readonly code: string;
+
+  constructor(code: string, what: string, fix: string | undefined) {
+    super(what, fix);
+    this.code = code;
+  }
+}
+
 const ATTEMPT_MS = 10_000;
 /** A node that restarts is back by then; a mistyped address is told soon. */
 const CONNECT_MS = 3_000;
@@ -102,7 +112,7 @@ function refusal(connection: Connection, response: Response, problem: Problem | 
     );
   }
   const what = `the node refuses: ${detail ?? code} (${response.status} ${code})`;
-  return new Failure(what, FIXES[code as ErrorCode]?.(connection));
+  return new Refusal(code, what, FIXES[code as ErrorCode]?.(connection));
 }
 
 const FIXES: { readonly [code in ErrorCode]?: (connection: Connection) => string } = {

@@ -53,7 +53,7 @@ export function settingOf(
   return secret(option) ?? given(io.env[variable]) ?? profile[name];
 }
 
-function httpUrl(text: string): URL {
+export function httpUrl(text: string): URL {
   const url = URL.parse(text);
   if (url === null || !["http:", "https:"].includes(url.protocol)) {
     throw usage(`${JSON.stringify(text)} is not the URL of a node`, "write it like https://realtime.example.com");

@@ -13,6 +13,7 @@ import {
   tempDir,
 } from "@carillon/testkit";
 import { expect, onTestFinished, test } from "vitest";
+import { examinePostgres } from "../src/examine.ts";
 import { migrate } from "../src/migrate.ts";
 import { probePostgres } from "../src/probe.ts";
 import { migratedDatabase } from "./support.ts";
@@ -79,9 +80,13 @@ test("a standby is refused by name", async () => {
   await standby.start();
   onTestFinished(async () => void (await standby.stop()));
 
-  const result = await probePostgres({ connectionString: `postgres://postgres@127.0.0.1:${port}/postgres` });
+  const connectionString = `postgres://postgres@127.0.0.1:${port}/postgres`;
+  const result = await probePostgres({ connectionString });
+  const { problems, facts } = await examinePostgres({ connectionString, migrates: true });
 
   expect(result).toMatchObject({ status: "wrong", error: { message: expect.stringContaining("standby") } });
+  expect(problems.map(({ what }) => what)).toEqual([expect.stringContaining("standby")]);
+  expect(facts).toMatchObject({ role: "postgres", pendingMigrations: 0 });
 });
 
 test("a missing, an older and a newer schema are told apart", async () => {
@@ -100,6 +105,22 @@ test("a missing, an older and a newer schema are told apart", async () => {
   expect(await probePostgres({ connectionString: url })).toMatchObject({
     error: { message: expect.stringContaining("this node needs") },
   });
+});
+
+test("whoever looks a set-up over hears of everything at once", async () => {
+  const transaction = await startPgBouncer({ port: Number(new URL(await sharedDatabase()).port) }, "transaction");
+  onTestFinished(() => transaction.stop());
+  const empty = await sharedDatabase();
+  const pooled = databaseUrl(transaction.url, new URL(empty).pathname.slice(1));
+
+  const { problems } = await examinePostgres({ connectionString: pooled, migrates: false, echoTimeoutMs: 300 });
+  const migrating = await examinePostgres({ connectionString: empty, migrates: true });
+
+  expect(problems.map(({ fix }) => fix)).toEqual([
+    expect.stringContaining("MIGRATE=on"),
+    expect.stringContaining("DATABASE_LISTEN_URL"),
+  ]);
+  expect(migrating).toMatchObject({ problems: [], facts: { pendingMigrations: expect.toSatisfy((n) => n > 2) } });
 });
 
 test("a wrong login and a missing database are wrong; a server that is away is not", async () => {

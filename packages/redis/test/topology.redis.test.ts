@@ -198,10 +198,40 @@ describe("the probe", () => {
     }
   });
 
+  test("tells what a Redis is like, as far as it says, and how long a message takes", async () => {
+    const redis = await startRedis({ appendonly: "always", args: ["--maxmemory", "100mb"] });
+    onTestFinished(() => redis.stop());
+    const admin = redis.client();
+    onTestFinished(() => admin.disconnect());
+    await admin.call("ACL", "SETUSER", "shy", "on", ">p", "~*", "&*", "+@all", "-config");
+    const [open, shy] = [
+      connectRedis({ url: redis.url }),
+      connectRedis({ url: redis.url, username: "shy", password: "p" }),
+    ];
+    onTestFinished(() => {
+      open.close();
+      shy.close();
+    });
+
+    const facts = await open.inspect();
+    const less = await shy.inspect();
+
+    expect(facts).toMatchObject({
+      appendFsync: "always",
+      snapshots: false,
+      persistenceFailed: false,
+      maxBytes: 104857600,
+    });
+    expect(facts.version).toMatch(/^\d+\.\d+/);
+    expect(facts.roundTripMs).toBeGreaterThan(0);
+    expect(less).toMatchObject({ appendFsync: undefined, snapshots: undefined, maxBytes: 104857600 });
+  });
+
   test("rejects while Redis is away", async () => {
     const connections = connectRedis({ host: "127.0.0.1", port: 1 });
     onTestFinished(() => connections.close());
 
     await expect(connections.probe()).rejects.toMatchObject({ code: "BUS_UNAVAILABLE" });
+    await expect(connections.inspect()).rejects.toMatchObject({ code: "BUS_UNAVAILABLE" });
   });
 });

@@ -28,6 +28,7 @@ import { CHANNEL_NAMESPACES } from "@carillon/protocol";
 import {
   connectRedis,
   createCarillonAdapter,
+  type ProbeOptions,
   RedisBus,
   RedisFeed,
   RedisInterestRegistry,
@@ -111,7 +112,7 @@ function inMemory({ settings, node }: BackboneOptions): Backbone {
 
 function onRedis(redis: RedisSettings, { settings, node, meter, logger }: BackboneOptions): Backbone {
   const connections = connectRedis({
-    ...connectOptions(redis),
+    ...redisConnectOptions(redis),
     prefix: settings.redisPrefix,
     timeoutMs: settings.appendTimeoutMs,
     meter,
@@ -155,7 +156,7 @@ function onRedis(redis: RedisSettings, { settings, node, meter, logger }: Backbo
       seats.start();
       lease?.start();
     },
-    probe: () => connections.probe({ namespaces: ioNamespaces(settings), ...ingressChannels(settings) }),
+    probe: () => connections.probe(redisProbeOptions(settings)),
     async release() {
       await lease?.stop();
       feed?.stop();
@@ -169,6 +170,11 @@ function onRedis(redis: RedisSettings, { settings, node, meter, logger }: Backbo
       connections.close();
     },
   };
+}
+
+/** What a node will do in Redis, for the probe to try. */
+export function redisProbeOptions(settings: Settings): ProbeOptions {
+  return { namespaces: ioNamespaces(settings), ...ingressChannels(settings) };
 }
 
 function ioNamespaces({ namespaces }: Settings): string[] {
@@ -186,7 +192,7 @@ function ingressChannels({ namespaces, eventRoutes, redisIngressPrefix: prefix }
   };
 }
 
-function connectOptions(redis: RedisSettings): Parameters<typeof connectRedis>[0] {
+export function redisConnectOptions(redis: RedisSettings): Parameters<typeof connectRedis>[0] {
   const { kind, addresses, username, password, database, tls, sentinelName, sentinelPassword } = redis;
   const credentials = {
     ...(username !== undefined && { username }),
