@@ -106,26 +106,40 @@ export const refusal = z
   .looseObject({ code: text, message: text, retryAfterS: z.number().optional() })
   .meta({ description: "Decide by the code: docs/errors.md" });
 
+const position = id
+  .optional()
+  .meta({ description: "In a replay: the connection's position, which is ahead of the id" });
+
 /** What a plain WebSocket carries, and server-sent events as their data: by name, with the value of `type` that tells it. */
 export const PLAIN_FRAMES = {
-  ready: frame("ready", { ...readyFields, id }),
-  notification: frame("notification", { channel, ...messageFields, id }),
-  refresh: frame("REFRESH", { channel, scope, ...refreshFields, id }),
+  ready: frame("ready", {
+    ...readyFields,
+    session: text
+      .optional()
+      .meta({ description: "With it and the last id a plain WebSocket comes back to its rooms and channels" }),
+    id,
+  }),
+  notification: frame("notification", { channel, ...messageFields, id, position }),
+  refresh: frame("REFRESH", { channel, scope, ...refreshFields, id, position }),
   gap: frame("gap", { ...gapFields, id }),
 } as const;
 
 const ref = z.unknown().optional().meta({ description: "As the request had it" });
 
 export const PLAIN_ANSWERS = {
+  authenticated: frame("authenticated", { ref }),
   subscribed: frame("subscribed", { ...subscribed.shape, ref }),
   unsubscribed: frame("unsubscribed", { channel, ref }),
+  joined: frame("joined", { channel, room, ref }),
+  left: frame("left", { channel, room, ref }),
   published: frame("published", { id, ref }),
+  noted: frame("noted", { ref }).meta({ description: "The answer to `state` and `seen`" }),
   pong: frame("pong", { ref }),
   error: frame("error", { ...refusal.shape, ref }),
 } as const;
 
 export const PLAIN_REQUESTS = {
-  auth: frame("auth", { token: text, ref }),
+  auth: frame("auth", { token: text.optional(), session: text.optional(), since: id.optional(), ref }),
   subscribe: frame("subscribe", { ...subscribe.shape, ref }),
   unsubscribe: frame("unsubscribe", { channel, ref }),
   join: frame("join", { channel, room, ref }),
