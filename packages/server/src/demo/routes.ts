@@ -1,25 +1,21 @@
 /** `/demo`: a page that shows what arrives, and under `AUTH=off` the buttons that make something happen. */
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CarillonError } from "@carillon/protocol";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { authenticated, demand, operatorsOnly } from "../http/callers.ts";
 import type { Examples, HttpDeps } from "../http/deps.ts";
+import { HTML, SCRIPT, STOCK_CLIENT, STYLE, serveFiles } from "../http/pages.ts";
 
 type Deps = Pick<HttpDeps, "demo" | "auth" | "publisher" | "settings">;
 
 const PAGE = fileURLToPath(new URL("./page/", import.meta.url));
-const CLIENT = join(dirname(createRequire(import.meta.url).resolve("socket.io/package.json")), "client-dist");
-const SCRIPT = "text/javascript; charset=utf-8";
 const FILES = [
-  { url: "/demo", file: join(PAGE, "index.html"), type: "text/html; charset=utf-8" },
-  { url: "/demo/demo.css", file: join(PAGE, "demo.css"), type: "text/css; charset=utf-8" },
+  { url: "/demo", file: join(PAGE, "index.html"), type: HTML },
+  { url: "/demo/demo.css", file: join(PAGE, "demo.css"), type: STYLE },
   { url: "/demo/demo.js", file: join(PAGE, "demo.js"), type: SCRIPT },
-  // The stock client, as everybody gets it from npm.
-  { url: "/demo/socket.io.js", file: join(CLIENT, "socket.io.esm.min.js"), type: SCRIPT },
+  { url: "/demo/socket.io.js", file: STOCK_CLIENT, type: SCRIPT },
 ];
 
 /** What the page subscribes to beside the namespaces. */
@@ -33,18 +29,7 @@ export function demoRoutes(deps: Deps): FastifyPluginAsyncZod {
   return async (app) => {
     const hidden = { hide: true } as object;
     const onRequest = operatorsOnly(deps.auth);
-    for (const { url, file, type } of FILES) {
-      const content = readFileSync(file);
-      app.get(url, { onRequest, schema: hidden }, async (_request, reply) => {
-        return reply
-          .headers({
-            "content-type": type,
-            "cache-control": "no-cache",
-            "content-security-policy": policy(gatewayPort(deps)),
-          })
-          .send(content);
-      });
-    }
+    serveFiles(app, FILES, { onRequest, wsPort: () => gatewayPort(deps) });
 
     app.get("/demo/config", { onRequest, schema: hidden }, async (_request, reply) => {
       return reply.header("cache-control", "no-store").send({
@@ -107,10 +92,4 @@ function tables(examples: Examples | undefined): Examples {
 
 function gatewayPort(deps: Deps): number | undefined {
   return deps.demo?.wsPort?.() ?? deps.settings.wsPort;
-}
-
-function policy(wsPort: number | undefined): string {
-  const gateway =
-    wsPort === undefined ? "" : ` http://*:${wsPort} https://*:${wsPort} ws://*:${wsPort} wss://*:${wsPort}`;
-  return `default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'${gateway}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 }

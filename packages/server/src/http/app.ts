@@ -2,6 +2,7 @@
 import { CarillonError } from "@carillon/protocol";
 import cors from "@fastify/cors";
 import { type FastifyInstance, fastify, LogController } from "fastify";
+import { consoleRoutes } from "../console/routes.ts";
 import { demoRoutes } from "../demo/routes.ts";
 import type { TrustProxy } from "../settings/load.ts";
 import { VERSION } from "../version.ts";
@@ -70,6 +71,7 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
     void scope.register(connectRoutes(deps));
     void scope.register(opsRoutes(deps));
     serveApiDescription(scope, deps, VERSION);
+    void scope.register(consoleRoutes(deps));
     void scope.register(demoRoutes(deps));
   });
   return app;

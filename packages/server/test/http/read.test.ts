@@ -68,6 +68,7 @@ test.each([
   "/api/presence/42",
   "/api/nodes",
   "/api/channels",
+  "/console",
   "/demo",
   "/demo/demo.js",
   "/demo/config",
