@@ -242,6 +242,42 @@ export const METRICS = {
     type: "counter",
     help: "Inbox entries thrown away because of their age",
   },
+  pushes: {
+    name: "carillon_pushes_total",
+    type: "counter",
+    help: "Pushes that left the queue or went back into it, by what FCM said or why they were not sent",
+    labels: ["outcome"],
+  },
+  pushesRepeated: {
+    name: "carillon_pushes_repeated_total",
+    type: "counter",
+    help: "Pushes sent again because nobody knows whether the attempt before arrived",
+  },
+  pushDelaySeconds: {
+    name: "carillon_push_delay_seconds",
+    type: "histogram",
+    help: "Time from a notification to FCM's acceptance of a push for it",
+    buckets: [1, 2.5, 5, 10, 30, 60, 300, 900, 3600],
+  },
+  pushBatchSeconds: {
+    name: "carillon_push_batch_seconds",
+    type: "histogram",
+    help: "Time until FCM had answered every message of a batch",
+    buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+  },
+  pushQueue: { name: "carillon_push_queue", type: "gauge", help: "Pushes waiting to be sent, by any node" },
+  pushActive: { name: "carillon_push_active", type: "gauge", help: "Pushes that some node is sending" },
+  pushDeadLetters: {
+    name: "carillon_push_dead_letters",
+    type: "gauge",
+    help: "Pushes that were given up and can be sent again by hand",
+  },
+  pushPaused: {
+    name: "carillon_push_paused",
+    type: "gauge",
+    help: "1 while pushes to all or some devices wait, by cause",
+    labels: ["cause"],
+  },
   draining: { name: "carillon_draining", type: "gauge", help: "1 while this node is leaving service" },
 } as const satisfies Record<string, MetricKind>;
 

@@ -1,10 +1,8 @@
+export { ATTEMPT_OUTCOMES, type AttemptPage, type AttemptQuery, Attempts } from "./attempts.ts";
 export { Database } from "./database.ts";
 export { Decision } from "./decision.ts";
 export { type Device, type DeviceState, Devices } from "./devices.ts";
 export { type FirebaseAccount, readFirebaseAccount } from "./fcm/account.ts";
-export { type Action, CLASSIFICATION, classify, type FcmFailure, type Reason, type Verdict } from "./fcm/classify.ts";
-export { type Fcm, type FcmResult, FirebaseFcm } from "./fcm/firebase.ts";
-export { type BuiltMessage, buildMessage, type PushAddress, type PushContent } from "./fcm/message.ts";
 export { Housekeeping } from "./housekeeping.ts";
 export { INBOX_CHANGED, Inbox, type InboxChange, type InboxCounts, type InboxPage, type InboxQuery } from "./inbox.ts";
 export type { Client, PushJob, PushQueue } from "./jobs.ts";
@@ -12,3 +10,6 @@ export { NotSent } from "./not-sent.ts";
 export { type Notification, Notifications, type Notified, type Token } from "./notifications.ts";
 export { PUSH_WHEN, type PushRule, type PushWhen } from "./policy.ts";
 export { SeenReports } from "./seen.ts";
+export type { PushQuota } from "./sender.ts";
+export { Sending } from "./sending.ts";
+export type { Trial, TrialRequest, TrialResult } from "./trial.ts";

@@ -126,7 +126,9 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     logger,
     onNonsense,
   });
-  const push = buildPush({ settings, meter, logger });
+  const quota = (name: string, perSecond: number) =>
+    new Quota({ perSecond, shared: shared?.(name, perSecond * WINDOW_S), meter });
+  const push = buildPush({ settings, quota: quota("push", settings.push.perSecond), meter, logger });
   const interest = new Interest({
     registry: backbone.interest,
     isCustom: (channel) => postgres !== undefined && settings.ingress.has("postgres") && isCustom(channel),
@@ -146,8 +148,6 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   });
   const transports = new Transports(io);
   const { limits } = settings;
-  const quota = (name: string, perSecond: number) =>
-    new Quota({ perSecond, shared: shared?.(name, perSecond * WINDOW_S), meter });
   const quotas = new PublishQuotas({
     key: quota("publish", limits.publishesPerKeyPerS),
     user: quota("publish", limits.publishesPerUserPerS),
@@ -384,6 +384,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     return bus.hearing ? { status: "ok" } : { status: "down", reason: "nothing is heard from the bus" };
   });
   postgres?.addChecks(health);
+  push?.addChecks(health);
 
   const relay =
     backbone.ingress === undefined

@@ -24,6 +24,7 @@ import { notifyRoutes } from "./routes/notify.ts";
 import { metricsRoute, opsRoutes } from "./routes/ops.ts";
 import { presenceRoutes } from "./routes/presence.ts";
 import { publishRoutes } from "./routes/publish.ts";
+import { pushRoutes } from "./routes/push.ts";
 import { ticketRoutes } from "./routes/tickets.ts";
 import { validatorCompiler } from "./validation.ts";
 
@@ -64,6 +65,7 @@ export function buildHttp(deps: HttpDeps): FastifyInstance {
     void scope.register(notifyRoutes(deps));
     void scope.register(inboxRoutes(deps));
     void scope.register(deviceRoutes(deps));
+    void scope.register(pushRoutes(deps));
     void scope.register(connectionRoutes(deps));
     void scope.register(ticketRoutes(deps));
     void scope.register(presenceRoutes(deps));

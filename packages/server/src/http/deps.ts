@@ -2,7 +2,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Meter, Presence, Publish } from "@carillon/core";
 import { CarillonError, type ChannelName, type Publication, type PublicationId } from "@carillon/protocol";
-import type { Devices, Inbox, Notifications } from "@carillon/push";
+import type { Attempts, Devices, Inbox, Notifications, Sending, Trial } from "@carillon/push";
 import type { FastifyBaseLogger } from "fastify";
 import type { Principal } from "../auth/principal.ts";
 import type { Tickets } from "../auth/tickets.ts";
@@ -77,6 +77,11 @@ export interface PushDeps {
   readonly notifications: Pick<Notifications, "notify" | "alongside">;
   readonly inbox: Pick<Inbox, "list" | "counts" | "change" | "readAll">;
   readonly devices: Pick<Devices, "register" | "remove">;
+  readonly attempts: Pick<Attempts, "list">;
+  /** Absent without credentials for Firebase. */
+  readonly sending:
+    | { readonly trial: Pick<Trial, "send">; readonly queue: Pick<Sending["queue"], "redrive"> }
+    | undefined;
 }
 
 export interface HttpDeps {
@@ -118,6 +123,14 @@ export interface HttpDeps {
 export const notificationsOf = (deps: Pick<HttpDeps, "push">) => configured(deps).notifications;
 export const inboxOf = (deps: Pick<HttpDeps, "push">) => configured(deps).inbox;
 export const devicesOf = (deps: Pick<HttpDeps, "push">) => configured(deps).devices;
+export const attemptsOf = (deps: Pick<HttpDeps, "push">) => configured(deps).attempts;
+
+/** Throws `NOT_CONFIGURED` where there are no credentials for Firebase either. */
+export function sendingOf(deps: Pick<HttpDeps, "push">): NonNullable<PushDeps["sending"]> {
+  const { sending } = configured(deps);
+  if (sending !== undefined) return sending;
+  throw new CarillonError("NOT_CONFIGURED", "pushes need FIREBASE_CREDENTIALS");
+}
 
 function configured({ push }: Pick<HttpDeps, "push">): PushDeps {
   if (push !== undefined) return push;

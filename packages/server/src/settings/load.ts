@@ -1,6 +1,6 @@
 /** Reads the environment, once, at start. Everything that is wrong is told at once, by name, without any secret's value. */
 import { readFileSync } from "node:fs";
-import type { PushRule } from "@carillon/push";
+import type { FirebaseAccount, PushRule } from "@carillon/push";
 import { checkTogether, type Fault, weakSecrets } from "./checks.ts";
 import { type RedisSettings, redisSettings } from "./redis.ts";
 import { SCHEMA, type Setting, type SettingName, type Values } from "./schema.ts";
@@ -51,6 +51,11 @@ export interface PushSettings {
   readonly policy: readonly PushRule[];
   readonly ackMs: number;
   readonly inboxRetentionDays: number;
+  /** Absent: pushes are recorded and not sent. */
+  readonly account: FirebaseAccount | undefined;
+  readonly perSecond: number;
+  readonly ttlS: number;
+  readonly maxDeadPercent: number;
 }
 
 export interface Settings {
@@ -222,6 +227,10 @@ function toSettings(values: Values, redis: RedisSettings | undefined, warnings: 
       policy: values.PUSH_POLICY,
       ackMs: values.PUSH_ACK_MS,
       inboxRetentionDays: values.INBOX_RETENTION_DAYS,
+      account: values.FIREBASE_CREDENTIALS,
+      perSecond: values.PUSHES_PER_S,
+      ttlS: values.PUSH_TTL_S,
+      maxDeadPercent: values.PUSH_DEAD_MAX_PERCENT,
     },
     namespaces: values.NAMESPACES,
     ingress: new Set(values.INGRESS),

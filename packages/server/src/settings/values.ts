@@ -1,7 +1,7 @@
 /** How the text of one environment variable becomes a value. Each message says what would be right, and never repeats the text. */
 import { isIP } from "node:net";
 import { isChannelName, isPrincipalId } from "@carillon/protocol";
-import { PUSH_WHEN, type PushRule } from "@carillon/push";
+import { type FirebaseAccount, PUSH_WHEN, type PushRule, readFirebaseAccount } from "@carillon/push";
 import { z } from "zod";
 import { ApiKeys } from "../auth/api-keys.ts";
 import { readPublicKey } from "../auth/public-key.ts";
@@ -162,6 +162,18 @@ export function eventRoutes() {
       });
     return routes.every((route) => route !== undefined) ? routes : undefined;
   }, "routes like trip.*=trips,notifications;user.*=users");
+}
+
+export function firebaseAccount() {
+  return z.string().transform((value, context): FirebaseAccount => {
+    try {
+      return readFirebaseAccount(value);
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      context.addIssue({ code: "custom", message: error.message });
+      return z.NEVER;
+    }
+  });
 }
 
 /** `SYSTEM_*=always;*=device-not-foreground` */
