@@ -9,12 +9,13 @@ export const CLI_DOC = fileURLToPath(new URL("../../../docs/cli.md", import.meta
 
 const INTRODUCTION = `# The command line
 
-\`carillon\` publishes to a deployment, has tables watched, makes development tokens, runs a node, and finds what is wrong with a
-deployment (\`carillon doctor\`). In this repository it
-is \`npx carillon\` or \`npm run carillon --\`, once \`npm start\` or \`npm test\` has installed it.
+\`carillon\` publishes to a deployment, listens to it, has tables watched, makes development tokens, runs a node, and finds what is
+wrong with a deployment (\`carillon doctor\`). In this repository it is \`npx carillon\` or \`npm run carillon --\`, once \`npm start\` or
+\`npm test\` has installed it.
 
 \`\`\`sh
 npm start &                                  # a node on http://127.0.0.1:3000
+npx carillon tail orders trips &
 npx carillon refresh trips TRIP_APPROVED
 npx carillon publish orders '{"id":7}'
 npx carillon doctor
@@ -64,7 +65,7 @@ A publication that got no answer, or that the node asks to try later, is sent ag
 The rest of this page is what \`carillon <command> --help\` prints; \`node packages/cli/src/docs.ts\` writes it.`;
 
 export function cliDoc(): string {
-  const silent = { write() {}, colors: false };
+  const silent = { write() {}, colors: false, pendingBytes: 0 };
   const io: Io = { env: {}, stdin: Readable.from([]), out: silent, err: silent, signal: new AbortController().signal };
   const parts = [INTRODUCTION];
   for (const command of buildProgram(io).commands) {

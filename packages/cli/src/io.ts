@@ -10,6 +10,8 @@ export interface Io {
 
 export interface Output {
   write(text: string): void;
+  /** Written, and not taken by the reader yet. */
+  readonly pendingBytes: number;
   /** Whether a person looks at it, with colours. */
   readonly colors: boolean;
 }
@@ -32,6 +34,9 @@ export function processIo(): Io {
 function output(stream: NodeJS.WriteStream, env: Io["env"]): Output {
   return {
     write: (text) => void (stream.writable && stream.write(text)),
+    get pendingBytes() {
+      return stream.writableLength;
+    },
     // https://no-color.org: any value but an empty one.
     colors: stream.isTTY === true && (env.NO_COLOR ?? "") === "" && env.TERM !== "dumb",
   };
@@ -50,4 +55,12 @@ const CODES: Readonly<Record<Style, readonly [number, number]>> = {
 export function paint(output: Pick<Output, "colors">, style: Style, text: string): string {
   const [on, off] = CODES[style];
   return output.colors ? `\u001b[${on}m${text}\u001b[${off}m` : text;
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is taken out
+const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
+
+/** What others wrote, fit for a terminal: a payload must not move its cursor or set its title. */
+export function printable(text: string): string {
+  return text.replace(CONTROL, "\ufffd");
 }

@@ -1,20 +1,26 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
+import { channelsCommand } from "./commands/channels.ts";
 import { doctorCommand } from "./commands/doctor.ts";
+import { nodesCommand } from "./commands/nodes.ts";
 import { publishCommand } from "./commands/publish.ts";
 import { refreshCommand } from "./commands/refresh.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { tailCommand } from "./commands/tail.ts";
 import { tokenCommand } from "./commands/token.ts";
 import { unwatchCommand, watchCommand } from "./commands/watch.ts";
 import type { Io } from "./io.ts";
 
 const COMMANDS = [
-  doctorCommand,
   publishCommand,
   refreshCommand,
+  tailCommand,
   watchCommand,
   unwatchCommand,
   tokenCommand,
+  doctorCommand,
+  nodesCommand,
+  channelsCommand,
   serveCommand,
 ];
 

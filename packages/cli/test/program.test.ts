@@ -2,7 +2,7 @@ import { freePort } from "@carillon/testkit";
 import { expect, test } from "vitest";
 import { carillon } from "./support.ts";
 
-const COMMANDS = ["publish", "refresh", "watch", "unwatch", "token", "doctor", "serve"];
+const COMMANDS = "publish refresh tail watch unwatch token doctor nodes channels serve".split(" ");
 
 test("the help names every command", async () => {
   const { code, out } = await carillon(["--help"]);

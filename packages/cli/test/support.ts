@@ -12,7 +12,9 @@ export interface RunOptions {
   readonly env?: Record<string, string>;
   readonly stdin?: string;
   readonly signal?: AbortSignal;
+  /** Called with everything that was written so far. */
   readonly onOut?: (text: string) => void;
+  readonly onErr?: (text: string) => void;
 }
 
 /** One command line in this process, without this process's environment. */
@@ -24,6 +26,7 @@ export async function carillon(args: readonly string[], options: RunOptions = {}
     stdin: Readable.from([options.stdin ?? ""]),
     out: {
       colors: false,
+      pendingBytes: 0,
       write: (text) => {
         out += text;
         options.onOut?.(out);
@@ -31,8 +34,10 @@ export async function carillon(args: readonly string[], options: RunOptions = {}
     },
     err: {
       colors: false,
+      pendingBytes: 0,
       write: (text) => {
         err += text;
+        options.onErr?.(err);
       },
     },
     signal: options.signal ?? new AbortController().signal,
