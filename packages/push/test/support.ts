@@ -51,3 +51,18 @@ export class RecordingMeter implements Meter {
   set(): void {}
   observe(): void {}
 }
+
+/** Stores an event in SQL, due at once. Returns its id. */
+export async function notify(db: Subject, userIds: readonly string[], type = "A"): Promise<string> {
+  const [row] = await db.query("select carillon.notify($1::text[], $2, 'Title', 'Body') as id", [userIds, type]);
+  await db.query("update carillon.inbox_entry set push_due_at = now() where event_id = $1", [row?.id]);
+  return String(row?.id);
+}
+
+export async function addDevice(db: Subject, userId: string, installationId: string, more: object = {}): Promise<void> {
+  const device = { token: `token-${installationId}`, disabled_at: null, ...more };
+  await db.query(
+    "insert into carillon.device (installation_id, user_id, token, platform, disabled_at) values ($1, $2, $3, 'web', $4)",
+    [installationId, userId, device.token, device.disabled_at],
+  );
+}
