@@ -2,7 +2,16 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { connectRedis, minimalAcl } from "@carillon/redis";
-import { api, connectSql, queryAt, startNode, startPostgres, startRedis, waitFor } from "@carillon/testkit";
+import {
+  api,
+  connectSql,
+  type PostgresServer,
+  queryAt,
+  startNode,
+  startPostgres,
+  startRedis,
+  waitFor,
+} from "@carillon/testkit";
 import { expect, onTestFinished, test } from "vitest";
 import { loadSettings } from "../../src/settings/load.ts";
 import { sign } from "../auth/kit.ts";
@@ -49,11 +58,13 @@ test("a node works under carillon_node, and an application under carillon_app ma
   await app.query("select carillon.refresh('trips', 'A', '{\"users\":[42]}')");
   await app.query("insert into orders values (1, 'new')");
   await app.query("notify custom, '\"plain\"'");
+  const notified = await app.query("select carillon.notify(array['user-1'], 'TRIP_APPROVED', 'Title', 'Body') as id");
 
   await client.next("notification", ({ payload }) => payload?.from === "app");
   await client.next("refresh", ({ scope }) => scope === "A");
   await client.next("notification", ({ payload }) => payload?.op === "INSERT" || payload?.table === "orders");
   await client.next("notification", ({ channel }) => channel === "custom");
+  await inboxAndPushWork(node.url, postgres, String(notified.rows[0]?.id));
   for (const sql of [
     "select * from carillon.outbox",
     "insert into carillon.outbox (channel, payload) values ('chat', '1')",
@@ -69,6 +80,11 @@ test("a node works under carillon_node, and an application under carillon_app ma
     "select carillon.hint()",
     "create table carillon.mine ()",
     "select nextval('carillon.outbox_id_seq')",
+    "select carillon.store_event('e', array['1'], 'A', 'T', 'B', '{}', null, true, null)",
+    ...["inbox_entry", "device", "push_seen", "push_attempt", "notify_request"].flatMap((table) => [
+      `select * from carillon.${table}`,
+      `delete from carillon.${table}`,
+    ]),
     "create function carillon.jsonb(text) returns jsonb language sql as 'select null'",
   ])
     await expect(app.query(sql), sql).rejects.toThrow(/permission denied/);
@@ -168,3 +184,19 @@ test("a node does everything under the rules of infra/redis/users.acl, and Redis
     what: "the missing rule to be named",
   });
 });
+
+/** As far as Postgres is concerned: everything that a node does there for one user, who was notified of `eventId`. */
+async function inboxAndPushWork(url: string, postgres: PostgresServer, eventId: string): Promise<void> {
+  const ada = api(url, { authorization: `Bearer ${await sign({ sub: "user-1" })}` });
+  expect(await ada.put("/api/devices/phone", { token: "t", platform: "ios" })).toMatchObject({ status: 200 });
+  const key = { ...SERVER, "idempotency-key": "once" };
+  const notification = { userIds: "*", type: "SYSTEM_ALERT", title: "T", body: "B" };
+  expect(await api(url).post("/api/notify", notification, key)).toMatchObject({ status: 202, body: { entries: 1 } });
+  await waitFor(async () => (await postgres.query("select from carillon.push_attempt")).length > 0, {
+    what: "the record of a push",
+    timeoutMs: 20_000,
+  });
+  expect(await ada.post("/api/inbox/archive", { ids: [eventId] })).toMatchObject({ body: { changed: 1 } });
+  expect(await ada.get("/api/inbox/counts")).toMatchObject({ body: { unread: 1, total: 1, archived: 1 } });
+  expect(await ada.delete("/api/devices/phone")).toMatchObject({ status: 204 });
+}

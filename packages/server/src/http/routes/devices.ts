@@ -14,7 +14,7 @@ const params = z.object({
 const PROBLEMS = ["UNAUTHENTICATED", "FORBIDDEN", "INVALID_ID", "DATABASE_UNAVAILABLE", "NOT_CONFIGURED"] as const;
 
 /** `PUT` at every start of an application, `DELETE` at logout. */
-export function deviceRoutes(deps: Pick<HttpDeps, "auth" | "push">): FastifyPluginAsyncZod {
+export function deviceRoutes(deps: Pick<HttpDeps, "auth" | "push" | "quotas">): FastifyPluginAsyncZod {
   const onRequest = authenticated(deps.auth);
 
   return async (app) => {
@@ -30,13 +30,14 @@ export function deviceRoutes(deps: Pick<HttpDeps, "auth" | "push">): FastifyPlug
             "The device's whole state: what is left out is no longer so. A token, or an installation, that was another user's is the caller's from now on.",
           params,
           body: deviceBody,
-          response: { 200: device, ...problems(...PROBLEMS, "INVALID_JSON", "INVALID_REQUEST") },
+          response: { 200: device, ...problems(...PROBLEMS, "INVALID_JSON", "INVALID_REQUEST", "RATE_LIMITED") },
         },
       },
       async (request, reply) => {
         const user = userOf(request.caller);
         const installationId = parsePrincipalId(request.params.installationId);
         const { sid } = request.caller.principal ?? {};
+        await deps.quotas?.publish(request.caller);
         return reply.send(await devicesOf(deps).register(user, installationId, request.body, sid));
       },
     );

@@ -15,8 +15,8 @@ const SUMMARIES: Readonly<Record<InboxChange, string>> = {
   archive: "Archive entries",
 };
 
-/** The caller's own inbox. Whoever asks with an API key has none. */
-export function inboxRoutes(deps: Pick<HttpDeps, "auth" | "push">): FastifyPluginAsyncZod {
+/** The caller's own inbox. Whoever asks with an API key has none. Each change is a publication, and counts as one. */
+export function inboxRoutes(deps: Pick<HttpDeps, "auth" | "push" | "quotas">): FastifyPluginAsyncZod {
   const onRequest = authenticated(deps.auth);
   const tags = ["Inbox"];
 
@@ -61,11 +61,13 @@ export function inboxRoutes(deps: Pick<HttpDeps, "auth" | "push">): FastifyPlugi
             summary: SUMMARIES[change],
             description: "Ids of entries that are not the caller's change nothing.",
             body: inboxIdsBody,
-            response: { 200: inboxChanged, ...problems(...OWN, "INVALID_JSON") },
+            response: { 200: inboxChanged, ...problems(...OWN, "RATE_LIMITED", "INVALID_JSON") },
           },
         },
         async (request, reply) => {
-          const changed = await inboxOf(deps).change(userOf(request.caller), change, request.body.ids);
+          const user = userOf(request.caller);
+          await deps.quotas?.publish(request.caller);
+          const changed = await inboxOf(deps).change(user, change, request.body.ids);
           return reply.send({ changed });
         },
       );
@@ -75,9 +77,17 @@ export function inboxRoutes(deps: Pick<HttpDeps, "auth" | "push">): FastifyPlugi
       "/api/inbox/read-all",
       {
         onRequest,
-        schema: { tags, summary: "Mark all as read", response: { 200: inboxChanged, ...problems(...OWN) } },
+        schema: {
+          tags,
+          summary: "Mark all as read",
+          response: { 200: inboxChanged, ...problems(...OWN, "RATE_LIMITED") },
+        },
       },
-      async (request, reply) => reply.send({ changed: await inboxOf(deps).readAll(userOf(request.caller)) }),
+      async (request, reply) => {
+        const user = userOf(request.caller);
+        await deps.quotas?.publish(request.caller);
+        return reply.send({ changed: await inboxOf(deps).readAll(user) });
+      },
     );
   };
 }
