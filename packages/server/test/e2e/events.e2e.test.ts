@@ -125,11 +125,13 @@ describe("events", () => {
     const socket = tcp(open.port, "127.0.0.1");
     opened.push({ close: () => socket.destroy() });
     socket.on("error", () => {});
-    socket.pause();
-    socket.write("GET /events?channel=flood HTTP/1.1\r\nHost: x\r\n\r\n");
-    await waitFor(async () => (await open.metric("carillon_connections", { namespace: "events" })) === 1, {
-      what: "it",
+    let text = "";
+    socket.on("data", (chunk) => {
+      text += chunk;
     });
+    socket.write("GET /events?channel=flood HTTP/1.1\r\nHost: x\r\n\r\n");
+    await waitFor(() => text.includes("event: ready"), { what: "it to be ready" });
+    socket.pause();
     const payload = "x".repeat(60_000);
     for (let i = 0; i < 10; i++)
       await batch(
