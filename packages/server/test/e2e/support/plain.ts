@@ -98,6 +98,11 @@ export interface StreamOptions {
   readonly headers?: Record<string, string>;
 }
 
+export interface StreamHears {
+  heard?(told: Told): void;
+  ended?(): void;
+}
+
 /** Server-sent events as the specification parses them; it doesn't come back by itself. */
 export class EventStream {
   readonly heard: Told[] = [];
@@ -112,15 +117,21 @@ export class EventStream {
   readonly next = nextOf(this.heard, new Set());
   readonly #abort = new AbortController();
 
-  constructor(url: string, { query = {}, headers = {} }: StreamOptions = {}) {
+  readonly #hears: StreamHears;
+
+  constructor(url: string, { query = {}, headers = {} }: StreamOptions = {}, hears: StreamHears = {}) {
+    this.#hears = hears;
     const search = new URLSearchParams(
       Object.entries(query).flatMap(([name, values]) =>
         [values].flat().map((value): [string, string] => [name, value]),
       ),
     );
-    void this.#read(`${url}/events?${search}`, headers).catch(() => {
-      this.ended = true;
-    });
+    void this.#read(`${url}/events?${search}`, headers)
+      .catch(() => {})
+      .then(() => {
+        this.ended = true;
+        hears.ended?.();
+      });
   }
 
   /** Once it is answered. */
@@ -146,7 +157,6 @@ export class EventStream {
       buffer = blocks.pop() ?? "";
       for (const block of blocks) this.#block(block);
     }
-    this.ended = true;
   }
 
   #block(block: string): void {
@@ -158,6 +168,8 @@ export class EventStream {
     const data = fields.get("data");
     if (data === undefined) return;
     this.events.push(fields.get("event") ?? "message");
-    this.heard.push(JSON.parse(data));
+    const told = JSON.parse(data);
+    this.heard.push(told);
+    this.#hears.heard?.(told);
   }
 }
