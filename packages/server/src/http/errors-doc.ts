@@ -30,7 +30,8 @@ REST answers are RFC 9457 problem documents (\`application/problem+json\`):
 
 \`requestId\` is also in the \`x-request-id\` header and in the node's log. 429 and 503 have \`Retry-After\`, 405 has \`Allow\`.
 Acknowledgements are \`{ "ok": false, "error": { "code", "message" } }\`. "Retry" says whether the same request can succeed later
-without being changed. Close codes from 4000 mean stay away, from 4100 come back later, from 4200 come back now.
+without being changed. Close codes of [/ws](clients/plain-websocket.md#the-end) from 4000 mean stay away, from 4100 come back later,
+from 4200 come back now; 4000 and 4100 themselves stand for codes without one of their own.
 
 | code | status | retry | close code | what it means |
 | --- | --- | --- | --- | --- |

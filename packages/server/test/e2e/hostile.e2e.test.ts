@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { sign } from "../auth/kit.ts";
 import { Raw } from "./kit.ts";
 import { connectAs, OPERATOR, publish, startGuarded } from "./support/guarded.ts";
+import { EventStream, PlainSocket } from "./support/plain.ts";
 
 let node: NodeServer;
 let pid: number;
@@ -295,56 +296,185 @@ test("a polling session that is fed nonsense is ended, and nothing else", async 
   });
 });
 
-test("WebSocket frames that break the protocol end their connection", async () => {
-  const handshake =
-    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-  const mask = [1, 2, 3, 4];
-  const frame = (first: number, body: number[], length: number[] = [0x80 | body.length]) =>
-    Buffer.from([first, ...length, ...mask, ...body.map((byte, i) => byte ^ mask[i % 4]!)]);
-  const frames: [string, Buffer, ended?: boolean][] = [
-    ["unmasked", Buffer.from([0x81, 1, 0x32])],
-    ["RSV1", frame(0xc1, [0x32])],
-    ["RSV2", frame(0xa1, [0x32])],
-    ["RSV3", frame(0x91, [0x32])],
-    ["opcode 3", frame(0x83, [])],
-    ["opcode 7", frame(0x87, [])],
-    ["opcode 11", frame(0x8b, [])],
-    ["opcode 15", frame(0x8f, [])],
-    ["a continuation of nothing", frame(0x80, [0x32])],
-    ["a fragmented ping", frame(0x09, [])],
-    ["a long ping", Buffer.concat([Buffer.from([0x89, 0xfe, 0, 126, ...mask]), Buffer.alloc(126)])],
-    ["a new message within another", Buffer.concat([frame(0x01, [0x34]), frame(0x81, [0x32])])],
-    ["invalid UTF-8", frame(0x81, [0x34, 0xff, 0xfe])],
-    ["half a character", frame(0x81, [0x34, 0xe2, 0x82])],
-    ["a surrogate", frame(0x81, [0x34, 0xed, 0xa0, 0x80])],
-    ["2^63 bytes", Buffer.from([0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, ...mask])],
-    ["2^53 bytes", Buffer.from([0x81, 0xff, 0x00, 0x20, 0, 0, 0, 0, 0, 1, ...mask])],
-    ["1 GiB", Buffer.from([0x81, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0, ...mask])],
-    ["1 MiB of binary", Buffer.from([0x82, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, ...mask])],
-    ["close with one byte", frame(0x88, [3])],
-    ["close code 999", frame(0x88, [3, 0xe7])],
-    ["close code 1006", frame(0x88, [3, 0xee])],
-    ["close with bad text", frame(0x88, [3, 0xe8, 0xff])],
-    ["binary where text is due", frame(0x82, [0x32])],
-    ["an empty text", frame(0x81, [])],
-    ["an empty binary", frame(0x82, [])],
-    ["noise", Buffer.from(Array.from({ length: 2000 }, (_, i) => (i * 37) % 256))],
-    ["pings", Buffer.concat(Array.from({ length: 2000 }, () => frame(0x89, [1])))],
-    [
-      "a million empty fragments",
-      Buffer.concat([frame(0x01, [0x34]), ...Array.from({ length: 20_000 }, () => frame(0x00, []))]),
-    ],
-    ["a message that never ends", frame(0x01, [0x34])],
+test.each(["/socket.io/?EIO=4&transport=websocket", "/ws"])(
+  "WebSocket frames that break the protocol end their connection: %s",
+  async (path) => {
+    const handshake = `GET ${path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`;
+    const mask = [1, 2, 3, 4];
+    const frame = (first: number, body: number[], length: number[] = [0x80 | body.length]) =>
+      Buffer.from([first, ...length, ...mask, ...body.map((byte, i) => byte ^ mask[i % 4]!)]);
+    const frames: [string, Buffer, ended?: boolean][] = [
+      ["unmasked", Buffer.from([0x81, 1, 0x32])],
+      ["RSV1", frame(0xc1, [0x32])],
+      ["RSV2", frame(0xa1, [0x32])],
+      ["RSV3", frame(0x91, [0x32])],
+      ["opcode 3", frame(0x83, [])],
+      ["opcode 7", frame(0x87, [])],
+      ["opcode 11", frame(0x8b, [])],
+      ["opcode 15", frame(0x8f, [])],
+      ["a continuation of nothing", frame(0x80, [0x32])],
+      ["a fragmented ping", frame(0x09, [])],
+      ["a long ping", Buffer.concat([Buffer.from([0x89, 0xfe, 0, 126, ...mask]), Buffer.alloc(126)])],
+      ["a new message within another", Buffer.concat([frame(0x01, [0x34]), frame(0x81, [0x32])])],
+      ["invalid UTF-8", frame(0x81, [0x34, 0xff, 0xfe])],
+      ["half a character", frame(0x81, [0x34, 0xe2, 0x82])],
+      ["a surrogate", frame(0x81, [0x34, 0xed, 0xa0, 0x80])],
+      ["2^63 bytes", Buffer.from([0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, ...mask])],
+      ["2^53 bytes", Buffer.from([0x81, 0xff, 0x00, 0x20, 0, 0, 0, 0, 0, 1, ...mask])],
+      ["1 GiB", Buffer.from([0x81, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0, ...mask])],
+      ["1 MiB of binary", Buffer.from([0x82, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, ...mask])],
+      ["close with one byte", frame(0x88, [3])],
+      ["close code 999", frame(0x88, [3, 0xe7])],
+      ["close code 1006", frame(0x88, [3, 0xee])],
+      ["close with bad text", frame(0x88, [3, 0xe8, 0xff])],
+      ["binary where text is due", frame(0x82, [0x32])],
+      ["an empty text", frame(0x81, [])],
+      ["an empty binary", frame(0x82, [])],
+      ["noise", Buffer.from(Array.from({ length: 2000 }, (_, i) => (i * 37) % 256))],
+      ["pings", Buffer.concat(Array.from({ length: 2000 }, () => frame(0x89, [1])))],
+      [
+        "a million empty fragments",
+        Buffer.concat([frame(0x01, [0x34]), ...Array.from({ length: 20_000 }, () => frame(0x00, []))]),
+      ],
+      ["a message that never ends", frame(0x01, [0x34])],
+    ];
+    await batched(frames, async ([name, data]) => {
+      const answer = await bytes(Buffer.concat([Buffer.from(handshake), data]), { waitMs: 3500 });
+      expect([name, answer.startsWith("HTTP/1.1 101 ")]).toEqual([name, true]);
+    });
+    await waitFor(
+      async () => {
+        const { text } = await api(node.url).get("/metrics", OPERATOR);
+        return ['websocket"} 1', 'ws"} 0'].every((count) => text.includes(`carillon_transports{transport="${count}`));
+      },
+      { what: "all of them to be gone" },
+    );
+  },
+);
+
+test("upgrades to /ws that are none are 4xx", async () => {
+  const upgrade = (...lines: string[]) =>
+    `GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n${lines.join("\r\n")}\r\n\r\n`;
+  const key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+  const cases = [
+    upgrade(),
+    upgrade("Sec-WebSocket-Version: 13"),
+    upgrade(key),
+    upgrade(key, "Sec-WebSocket-Version: 99"),
+    upgrade("Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13"),
+    upgrade(key, "Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: ,,"),
+    upgrade(key, "Sec-WebSocket-Version: 13").replace("GET", "POST"),
+    upgrade(key, "Sec-WebSocket-Version: 13", "Origin: https://evil.example"),
+    upgrade(key, "Sec-WebSocket-Version: 13").replace("Upgrade: websocket", "Upgrade: h2c"),
   ];
-  await batched(frames, async ([name, data]) => {
-    const answer = await bytes(Buffer.concat([Buffer.from(handshake), data]), { waitMs: 3500 });
-    expect([name, answer.startsWith("HTTP/1.1 101 ")]).toEqual([name, true]);
+
+  await batched(cases, async (data) => expect(await bytes(data)).toMatch(/^HTTP\/1\.1 4\d\d /));
+});
+
+/** None of the frames of `/ws`, or one of them with nonsense in it. */
+const PLAIN_FRAMES = [
+  "",
+  "x",
+  "null",
+  "1",
+  '"ping"',
+  "[]",
+  "{}",
+  '{"type":null}',
+  '{"type":["ping"]}',
+  '{"type":"PING"}',
+  '{"type":"__proto__"}',
+  '{"type":"constructor"}',
+  '{"type":"auth:refresh","token":"x"}',
+  '{"type":"ping","ref":null}',
+  '{"type":"ping","ref":[]}',
+  `{"type":"ping","ref":"${"r".repeat(200)}"}`,
+  '{"type":"subscribe"}',
+  '{"type":"subscribe","channel":null}',
+  '{"type":"subscribe","channel":{}}',
+  '{"type":"subscribe","channel":"__proto__ "}',
+  '{"type":"subscribe","channel":"../x"}',
+  '{"type":"subscribe","channel":1e999}',
+  '{"type":"subscribe","channel":12345678901234567890.5}',
+  '{"type":"unsubscribe","channel":""}',
+  '{"type":"join","channel":"chat"}',
+  '{"type":"join","channel":"chat","room":"user:1"}',
+  '{"type":"leave","channel":"chat","room":{}}',
+  '{"type":"publish","channel":"chat"}',
+  '{"type":"publish","channel":"chat","payload":',
+  `{"type":"publish","channel":"chat","payload":"${"p".repeat(100_000)}"}`,
+  `{"type":"publish","channel":"chat","payload":${"[".repeat(20_000)}${"]".repeat(20_000)}}`,
+  '{"type":"state"}',
+  '{"type":"state","foreground":"yes"}',
+  '{"type":"seen","ids":"e"}',
+  '{"type":"seen","ids":[{}]}',
+  '{"type":"auth","token":{}}',
+  `{"type":"auth","token":"${"t".repeat(20_000)}"}`,
+];
+
+describe.each(["before it is anybody", "as somebody"])("plain frames, %s", (when) => {
+  test(`${PLAIN_FRAMES.length} kinds, as text and as binary, are answered with an error or end the connection`, async () => {
+    const anybody = when === "before it is anybody";
+    await batched(PLAIN_FRAMES, async (frame) => {
+      for (const data of [frame, Buffer.from(frame)]) {
+        inputs++;
+        const plain = await PlainSocket.open(
+          node.url,
+          anybody ? {} : { headers: { authorization: `Bearer ${token}` } },
+        );
+        opened.push(plain);
+        if (!anybody) await plain.next("ready");
+        plain.say(data);
+        await waitFor(() => plain.end !== undefined || plain.heard.some(({ type }) => type === "error"), {
+          what: `an answer to ${frame.slice(0, 80)}`,
+        });
+        plain.close();
+      }
+    });
   });
-  await waitFor(
-    async () =>
-      (await api(node.url).get("/metrics", OPERATOR)).text.includes('carillon_transports{transport="websocket"} 1'),
-    { what: "all of them to be gone" },
-  );
+});
+
+test("streams that nobody may have, or that are asked for with nonsense, are 4xx problem documents", async () => {
+  const queries = [
+    "",
+    "?",
+    "?channel",
+    "?channel=",
+    "?channel=%00",
+    "?channel=%zz",
+    "?channel[]=chat",
+    "?channel=a%20b",
+    `?channel=${"c".repeat(64)}`,
+    "?channel=chat&room=",
+    "?channel=chat&room=user:1",
+    "?channel=chat&room=~abc",
+    `?channel=chat&room=${"r".repeat(129)}`,
+    `?${Array.from({ length: 1100 }, (_, n) => `channel=c${n}`).join("&")}`,
+    `?channel=chat&${Array.from({ length: 1200 }, (_, n) => `room=r${n}`).join("&")}`,
+    "?channel=chat&ticket=",
+    "?channel=chat&ticket=__proto__",
+    `?channel=chat&ticket=${"t".repeat(43)}`,
+    `?channel=chat&installationId=${"i".repeat(200)}`,
+    "?channel=chat&user=somebody-else",
+  ];
+  await batched(queries, async (query) => {
+    inputs++;
+    const answer = await api(node.url).get(`/events${query}`, { authorization: `Bearer ${token}` });
+    expect([query.slice(0, 60), answer.status, typeof answer.body?.code]).toEqual([
+      query.slice(0, 60),
+      expect.toSatisfy((status: number) => status >= 400 && status < 500),
+      "string",
+    ]);
+  });
+  for (const id of ["x", "1-", "-1", "9".repeat(300), "1-99999999999999999999"]) {
+    const stream = await EventStream.open(node.url, {
+      query: { channel: "chat" },
+      headers: { authorization: `Bearer ${token}`, "last-event-id": id },
+    });
+    expect(await stream.next("ready")).toMatchObject({ recovered: false });
+    expect(stream.events[0]).toBe("gap");
+    stream.close();
+  }
 });
 
 /** What a raw client sends before it is anybody, and after. */
