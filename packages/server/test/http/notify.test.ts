@@ -12,8 +12,10 @@ class FakePush implements PushDeps {
   readonly notified: Notification[] = [];
   readonly listed: [string, InboxQuery][] = [];
   readonly registered: [string, string, DeviceState, string | undefined][] = [];
+  readonly sending = undefined;
   failure: Error | undefined;
 
+  readonly attempts: PushDeps["attempts"] = { list: async () => ({ attempts: [], cursor: null }) };
   readonly notifications: PushDeps["notifications"] = {
     notify: async (notification) => {
       if (this.failure !== undefined) throw this.failure;
