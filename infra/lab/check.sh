@@ -32,4 +32,16 @@ quietly docker compose --profile observability config
 quietly docker compose build
 quietly docker compose up --detach --wait --scale api=3
 echo "compose: three nodes are up (${SECONDS} s)"
+
+mkdir -p "$LAB_STATE/tls"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+    -keyout "$LAB_STATE/tls/privkey.pem" -out "$LAB_STATE/tls/fullchain.pem" 2>/dev/null
+chmod 755 "$LAB_STATE" "$LAB_STATE/tls"
+chmod 644 "$LAB_STATE/tls/privkey.pem"
+export TLS_CERTIFICATES=$LAB_STATE/tls PUBLISH_TLS=127.0.0.1:0
+quietly docker compose -f docker-compose.yml -f infra/nginx/docker-compose.tls.yml up --detach --wait --no-deps nginx
+tls_port=$(docker compose -f docker-compose.yml -f infra/nginx/docker-compose.tls.yml port nginx 8443)
+node scripts/run.mjs infra/lab/check-tls.ts "${tls_port##*:}" "$TLS_CERTIFICATES/fullchain.pem"
+quietly docker compose up --detach --wait --no-deps nginx
+
 node scripts/run.mjs infra/lab/check.ts
