@@ -1,20 +1,8 @@
+/** The next wait. */
+export type Backoff = () => number;
+
 /** Ever longer waits, each at random between half of it and all: those who were cut off together do not come back together. */
-export class Backoff {
-  readonly #minMs: number;
-  readonly #maxMs: number;
-  #attempts = 0;
-
-  constructor(minMs: number, maxMs: number) {
-    this.#minMs = minMs;
-    this.#maxMs = maxMs;
-  }
-
-  next(): number {
-    const ms = Math.min(this.#minMs * 2 ** this.#attempts++, this.#maxMs);
-    return ms * (0.5 + Math.random() / 2);
-  }
-
-  reset(): void {
-    this.#attempts = 0;
-  }
+export function createBackoff(minMs: number, maxMs: number): Backoff {
+  let attempts = 0;
+  return () => Math.min(minMs * 2 ** attempts++, maxMs) * (0.5 + Math.random() / 2);
 }

@@ -1,7 +1,6 @@
-import { REQUEST } from "@carillon/protocol";
 import { Channels } from "./channels.ts";
 import { ClientError } from "./errors.ts";
-import { Handlers } from "./handlers.ts";
+import { guard, Handlers } from "./handlers.ts";
 import { Link } from "./link.ts";
 import type { Namespace } from "./namespace.ts";
 import { Refreshes } from "./refreshes.ts";
@@ -29,23 +28,18 @@ const CHANNELS = "/channels";
 
 export class Client<Payloads extends object = AnyChannels> {
   readonly #link: Link;
-  readonly #channels: Channels;
+  #channels: Channels | undefined;
   readonly #refreshes = new Map<string, Refreshes>();
   readonly #statusHandlers: Handlers<[Status]>;
   readonly #report: (error: ClientError) => void;
 
   constructor(options: ClientOptions) {
-    this.#report = guarded(options.onError ?? console.error);
+    this.#report = guard(options.onError ?? console.error, console.error);
     this.#statusHandlers = new Handlers(this.#report);
     this.#link = new Link({
       ...options,
       report: this.#report,
       onStatus: (status) => this.#statusHandlers.call(status),
-    });
-    this.#channels = new Channels({
-      namespace: () => this.#link.namespace(CHANNELS),
-      report: this.#report,
-      onGap: options.onGap,
     });
     if (options.signal?.aborted) this.close();
     options.signal?.addEventListener("abort", () => this.close(), { once: true });
@@ -75,12 +69,19 @@ export class Client<Payloads extends object = AnyChannels> {
   ): Subscription;
   onRefresh(namespace: string, ...rest: unknown[]): Subscription {
     const [scope, handler, options] = typeof rest[0] === "string" ? rest : ["*", ...rest];
+    const source = this.#link.namespace(`/${namespace}`);
+    const release = source.use();
     let refreshes = this.#refreshes.get(namespace);
     if (refreshes === undefined) {
-      refreshes = new Refreshes(this.#link.namespace(`/${namespace}`), this.#report);
+      refreshes = new Refreshes(namespace, this.#report, source.socket);
       this.#refreshes.set(namespace, refreshes);
     }
-    return refreshes.add(scope as string, handler as (refresh: Refresh) => unknown, options as RequestOptions);
+    const remove = refreshes.add(scope as string, handler as (refresh: Refresh) => unknown);
+    const end = () => {
+      remove();
+      release();
+    };
+    return subscription((ended) => source.whenReady(ended), end, (options as RequestOptions | undefined)?.signal);
   }
 
   /** Calls `handler` with every message on `channel`, in order and each once, and `onGap` where some may be missing. */
@@ -89,6 +90,7 @@ export class Client<Payloads extends object = AnyChannels> {
     handler: (payload: Payloads[Channel], message: Message) => unknown,
     options: SubscribeOptions = {},
   ): Subscription {
+    this.#channels ??= new Channels(this.#link.namespace(CHANNELS), this.#report);
     return this.#channels.subscribe(channel, handler as (payload: unknown, message: Message) => unknown, options);
   }
 
@@ -99,16 +101,16 @@ export class Client<Payloads extends object = AnyChannels> {
     options?: RequestOptions,
   ): Promise<{ id: string }> {
     const body = { channel, payload: plain(payload) };
-    const { id } = await this.#link.namespace(CHANNELS).request(REQUEST.publish, body, options);
+    const { id } = await this.#link.namespace(CHANNELS).request("publish", body, options);
     return { id: id as string };
   }
 
   /** Also hears what is published to this room, until the last who joined it leaves. */
   join(room: string, place: Place, { signal }: RequestOptions = {}): Subscription {
     const { namespace, key, body } = this.#place(room, place);
-    const claim = namespace.claim(key, { enter: REQUEST.join, leave: REQUEST.leave, body });
+    const claim = namespace.claims.hold(key, { enter: "join", leave: "leave", body });
     return subscription(
-      claim.ready.then(() => namespace.whenReady()),
+      (ended) => namespace.whenReady(ended).then((ready) => claim.ready.then(() => ready)),
       () => claim.release(),
       signal,
     );
@@ -117,12 +119,12 @@ export class Client<Payloads extends object = AnyChannels> {
   /** Leaves a room, whoever joined it. */
   leave(room: string, place: Place): void {
     const { namespace, key } = this.#place(room, place);
-    namespace.drop(key);
+    namespace.claims.drop(key);
   }
 
   /** Events of the notification service were shown: ids as in `payload.eventId` of its refreshes. */
-  seen(ids: string | readonly string[]): void {
-    this.#link.seen(typeof ids === "string" ? [ids] : ids);
+  seen(ids: readonly string[]): void {
+    this.#link.seen(ids);
   }
 
   /** Whether somebody looks at this client. In a browser it finds out by itself. */
@@ -138,36 +140,23 @@ export class Client<Payloads extends object = AnyChannels> {
   /** Ends everything; the client can't be used again. */
   close(): void {
     for (const refreshes of this.#refreshes.values()) refreshes.close();
+    this.#channels?.close();
     this.#link.close();
   }
 
   #place(room: string, place: Place): { namespace: Namespace; key: string; body: object } {
-    if ("namespace" in place)
-      return { namespace: this.#link.namespace(`/${place.namespace}`), key: `room ${room}`, body: { room } };
-    const { channel } = place;
-    return { namespace: this.#link.namespace(CHANNELS), key: `room ${channel} ${room}`, body: { channel, room } };
+    const { namespace = "channels", channel } = place as { namespace?: string; channel?: string };
+    // No channel and no room has a blank.
+    const key = `${channel} ${room}`;
+    return { namespace: this.#link.namespace(`/${namespace}`), key, body: { channel, room } };
   }
 }
 
 /** As every other client will get it: a date as text, nothing binary. */
 function plain(payload: unknown): unknown {
-  let text: string | undefined;
   try {
-    text = JSON.stringify(payload);
+    return JSON.parse(JSON.stringify(payload));
   } catch (cause) {
-    throw new ClientError("INVALID_JSON", "the payload can't be written as JSON", { cause });
+    throw new ClientError("INVALID_JSON", "the payload is not JSON", { cause });
   }
-  if (text === undefined) throw new ClientError("INVALID_JSON", "the payload can't be written as JSON");
-  return JSON.parse(text);
-}
-
-/** What the application does about an error must not become another one. */
-function guarded(onError: (error: ClientError) => void): (error: ClientError) => void {
-  return (error) => {
-    try {
-      onError(error);
-    } catch (failure) {
-      console.error(failure);
-    }
-  };
 }

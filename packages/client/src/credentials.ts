@@ -4,8 +4,8 @@
  * Clocks of devices are wrong. A token's own times say how long it lives; where they contradict this clock it counts from when it
  * was received. And whatever the server says of a token wins.
  */
-import { Backoff } from "./backoff.ts";
 import { ClientError, type ClientErrorCode } from "./errors.ts";
+import { aborted, withTimeout } from "./signals.ts";
 import type { TokenSource } from "./types.ts";
 
 export interface CredentialsOptions {
@@ -27,9 +27,9 @@ const MAX_EXPIRED = 4;
 
 export class Credentials {
   readonly #options: CredentialsOptions;
-  readonly #backoff = new Backoff(1000, 30_000);
   #token: string | undefined;
-  #endsAt = Number.POSITIVE_INFINITY;
+  /** By this device's clock; NaN where the token does not say. */
+  #endsAt = Number.NaN;
   /** What the server let a connection in with. */
   #held: string | undefined;
   #expired = 0;
@@ -47,8 +47,8 @@ export class Credentials {
   get(): Promise<string | undefined> {
     const { token } = this.#options;
     if (typeof token !== "function") return Promise.resolve(token);
-    if (this.#token !== undefined && this.#endsAt - Date.now() > TOO_SHORT_MS) return Promise.resolve(this.#token);
-    return this.#ask(token);
+    const tooShort = this.#token === undefined || this.#endsAt - Date.now() < TOO_SHORT_MS;
+    return tooShort ? this.#ask(token) : Promise.resolve(this.#token);
   }
 
   /** The server let a connection in with it. */
@@ -56,7 +56,6 @@ export class Credentials {
     if (token !== this.#token || token === this.#held) return;
     this.#held = token;
     this.#expired = 0;
-    this.#backoff.reset();
     this.#schedule();
   }
 
@@ -66,22 +65,15 @@ export class Credentials {
     // Several connections are refused the same one.
     if (token !== this.#token) return true;
     const hope = code === "TOKEN_EXPIRED" ? ++this.#expired <= MAX_EXPIRED : token === this.#held;
-    if (!hope) this.#refused = token;
-    this.forget();
-    return hope;
-  }
-
-  /** The next to ask gets another one. */
-  forget(): void {
     this.#token = undefined;
-    clearTimeout(this.#renewal);
+    if (!hope) this.#refused = token;
+    return hope;
   }
 
   /** A refusal is no longer final. */
   reset(): void {
-    this.#refused = undefined;
+    this.#token = this.#refused = undefined;
     this.#expired = 0;
-    this.forget();
   }
 
   #ask(source: TokenSource): Promise<string | undefined> {
@@ -92,68 +84,50 @@ export class Credentials {
   }
 
   async #fetch(source: TokenSource): Promise<string | undefined> {
-    const { signal } = this.#options;
-    const abort = new AbortController();
-    const stop = () => abort.abort();
-    signal.addEventListener("abort", stop);
-    const timer = setTimeout(stop, SOURCE_TIMEOUT_MS);
+    const signal = withTimeout(SOURCE_TIMEOUT_MS, this.#options.signal);
     try {
-      const token = (await Promise.race([source(abort.signal), rejection(abort.signal)])) ?? undefined;
-      this.#token = token;
-      this.#endsAt = endOf(token);
-      return token;
+      this.#token = await Promise.race([source(signal), aborted(signal)]);
     } catch (cause) {
       throw new ClientError("TOKEN_SOURCE_FAILED", "the token source failed", { cause });
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", stop);
     }
+    this.#endsAt = endOf(this.#token);
+    return this.#token;
   }
 
-  #schedule(afterMs = (this.#endsAt - Date.now()) * (0.7 + Math.random() * 0.15)): void {
+  /** In most of the time that is left; so a source that fails, or gives the same again, is asked more and more often until the end. */
+  #schedule(): void {
     clearTimeout(this.#renewal);
-    if (this.#endsAt === Number.POSITIVE_INFINITY || this.#options.signal.aborted) return;
-    const ms = Math.min(Math.max(afterMs, RENEW_MIN_MS), RENEW_MAX_MS);
-    this.#renewal = setTimeout(() => void this.#renew(), ms);
+    const leftMs = this.#endsAt - Date.now();
+    // Not for NaN either.
+    if (!(leftMs > RENEW_MIN_MS)) return;
+    const ms = Math.max(leftMs * (0.7 + Math.random() * 0.15), RENEW_MIN_MS);
+    this.#renewal = setTimeout(() => void this.#renew(), Math.min(ms, RENEW_MAX_MS));
   }
 
-  /** Until the token ends; after that the server closes the connection, and the next handshake asks. */
+  /** When the token has ended all the same, the server closes the connection, and the next handshake asks. */
   async #renew(): Promise<void> {
     const { token: source, renew, report, signal } = this.#options;
-    if (typeof source !== "function" || Date.now() > this.#endsAt) return;
+    if (typeof source !== "function") return;
     try {
       const token = await this.#ask(source);
       if (token !== undefined && token !== this.#held) await renew(token);
       this.#held = token;
-      this.#backoff.reset();
-      this.#schedule();
     } catch (error) {
       if (signal.aborted) return;
       report(error as ClientError);
-      this.#schedule(this.#backoff.next());
     }
+    this.#schedule();
   }
 }
 
-/** When a token ends by this device's clock; never where it does not say. */
-function endOf(token: string | undefined): number {
-  const { exp, iat } = claimsOf(token);
-  if (exp === undefined) return Number.POSITIVE_INFINITY;
-  const now = Date.now();
-  const believable = iat === undefined || (iat <= now && now < exp);
-  return believable ? exp : now + (exp - iat);
-}
-
-function claimsOf(token: string | undefined): { exp?: number; iat?: number } {
+function endOf(token = ""): number {
   try {
-    const part = (token as string).split(".")[1] as string;
-    const { exp, iat } = JSON.parse(atob(part.replaceAll("-", "+").replaceAll("_", "/")));
-    return { ...(Number.isFinite(exp) && { exp: exp * 1000 }), ...(Number.isFinite(iat) && { iat: iat * 1000 }) };
+    const [, claims = ""] = token.split(".");
+    const { exp, iat } = JSON.parse(atob(claims.replaceAll("-", "+").replaceAll("_", "/")));
+    const now = Date.now() / 1000;
+    const believable = iat === undefined || (iat <= now && now < exp);
+    return (believable ? exp : now + exp - iat) * 1000;
   } catch {
-    return {}; // not a token that says anything
+    return Number.NaN; // not a token that says anything
   }
-}
-
-function rejection(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
 }

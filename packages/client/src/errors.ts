@@ -15,7 +15,7 @@ export type ClientErrorCode =
   | "HANDLER_FAILED"
   /** The token source failed, and is asked again later; see `cause`. */
   | "TOKEN_SOURCE_FAILED"
-  /** Messages may be missing, and the application has no `onGap` for them. */
+  /** Messages may be missing, and the subscription has no `onGap`. */
   | "GAP_UNHANDLED";
 
 /** Every failure that the client reports. */
@@ -25,22 +25,21 @@ export class ClientError extends Error {
   readonly retryAfterS: number | undefined;
 
   constructor(code: ClientErrorCode, message: string, options: { cause?: unknown; retryAfterS?: number } = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(message, options);
     this.name = "ClientError";
     this.code = code;
     this.retryAfterS = options.retryAfterS;
   }
 }
 
-/** What the same request may get an answer to later, unchanged. A test compares it with the protocol's table. */
-export const RETRYABLE: ReadonlySet<ClientErrorCode> = new Set([
+/** Refusals of a room or a subscription that asking again later helps; the others stay what they are. */
+export const RETRYABLE: readonly ClientErrorCode[] = [
   "BUS_UNAVAILABLE",
-  "DRAINING",
   "INTERNAL",
-  "NOT_READY",
   "RATE_LIMITED",
-  "REQUEST_TIMEOUT",
-  "TOO_MANY_CONNECTIONS",
   "TOO_MANY_LISTEN_CHANNELS",
-  "TOO_SLOW",
-]);
+];
+
+export function closed(): ClientError {
+  return new ClientError("CLOSED", "the client was closed");
+}

@@ -1,11 +1,24 @@
 import { ClientError } from "./errors.ts";
 
-/** Handlers of the application: one that throws, now or later, stops none of the others. */
-export class Handlers<T extends readonly unknown[]> {
-  readonly #handlers = new Set<(...args: T) => unknown>();
-  readonly #report: (error: ClientError) => void;
+type Report = (error: ClientError) => void;
 
-  constructor(report: (error: ClientError) => void) {
+/** A handler of the application that never throws, now or later. */
+export function guard<T extends readonly unknown[]>(handler: (...args: T) => unknown, report: Report) {
+  return async (...args: T): Promise<void> => {
+    try {
+      await handler(...args);
+    } catch (cause) {
+      report(new ClientError("HANDLER_FAILED", "a handler failed", { cause }));
+    }
+  };
+}
+
+/** Handlers of the application: one that throws stops none of the others. */
+export class Handlers<T extends readonly unknown[]> {
+  readonly #handlers = new Set<(...args: T) => Promise<void>>();
+  readonly #report: Report;
+
+  constructor(report: Report) {
     this.#report = report;
   }
 
@@ -13,22 +26,14 @@ export class Handlers<T extends readonly unknown[]> {
     return this.#handlers.size;
   }
 
+  /** What it returns takes the handler away. The same one may be added twice. */
   add(handler: (...args: T) => unknown): () => void {
-    // A function of its own: the same handler may be added twice.
-    const own = (...args: T) => handler(...args);
+    const own = guard(handler, this.#report);
     this.#handlers.add(own);
     return () => void this.#handlers.delete(own);
   }
 
   call(...args: T): void {
-    for (const handler of [...this.#handlers]) void this.#guard(handler, args);
-  }
-
-  async #guard(handler: (...args: T) => unknown, args: T): Promise<void> {
-    try {
-      await handler(...args);
-    } catch (cause) {
-      this.#report(new ClientError("HANDLER_FAILED", "a handler failed", { cause }));
-    }
+    for (const handler of [...this.#handlers]) void handler(...args);
   }
 }

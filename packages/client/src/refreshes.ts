@@ -1,54 +1,52 @@
-/** The handlers of one refresh namespace. */
-import { EVENT, SCOPE_ALL } from "@carillon/protocol";
+/** Who wants to know of refreshes on one channel. */
+import type { Socket } from "socket.io-client";
 import type { ClientError } from "./errors.ts";
 import { Handlers } from "./handlers.ts";
-import type { Namespace } from "./namespace.ts";
 import { compilePattern } from "./pattern.ts";
 import { Spread } from "./spread.ts";
-import { subscription } from "./subscription.ts";
-import type { Refresh, RequestOptions, Subscription } from "./types.ts";
+import type { Refresh } from "./types.ts";
 
-interface RefreshArgument {
+/** As it comes over the wire. */
+export interface RefreshArgument {
   readonly scope: string;
   readonly payload?: unknown;
   readonly spreadMs?: number;
+  /** In a replay; elsewhere it trails. */
+  readonly id?: string;
 }
 
 export class Refreshes {
-  readonly #namespace: Namespace;
+  readonly #namespace: string;
   readonly #handlers: Handlers<[Refresh]>;
   readonly #spread = new Spread((refresh) => this.#handlers.call(refresh));
 
-  constructor(namespace: Namespace, report: (error: ClientError) => void) {
+  /** With the `socket` of a refresh namespace, it hears by itself. */
+  constructor(namespace: string, report: (error: ClientError) => void, socket?: Pick<Socket, "on">) {
     this.#namespace = namespace;
     this.#handlers = new Handlers(report);
-    namespace.socket.on(EVENT.refresh, (refresh: RefreshArgument, id: string) => this.#heard(refresh, id));
-    // A message here has no scope: something changed, and it doesn't say what.
-    namespace.socket.on(EVENT.notification, ({ payload }: { payload?: unknown }, id: string) =>
-      this.#heard({ scope: SCOPE_ALL, payload }, id),
-    );
+    socket?.on("refresh", (argument: RefreshArgument, id: string) => this.heard(argument, id));
+    // A message there has no scope: something changed, and it doesn't say what.
+    socket?.on("notification", ({ payload }: RefreshArgument, id: string) => this.heard({ scope: "ALL", payload }, id));
   }
 
-  add(scope: string, handler: (refresh: Refresh) => unknown, { signal }: RequestOptions = {}): Subscription {
+  /** What it returns takes the handler away. */
+  add(scope: string, handler: (refresh: Refresh) => unknown): () => void {
     const matches = compilePattern(scope);
     const remove = this.#handlers.add((refresh) =>
-      refresh.scope === SCOPE_ALL || matches(refresh.scope) ? handler(refresh) : undefined,
+      refresh.scope === "ALL" || matches(refresh.scope) ? handler(refresh) : undefined,
     );
-    const release = this.#namespace.use();
-    const end = () => {
+    return () => {
       remove();
-      release();
       if (this.#handlers.size === 0) this.#spread.clear();
     };
-    return subscription(this.#namespace.whenReady(), end, signal);
+  }
+
+  heard({ scope, payload, spreadMs, id }: RefreshArgument, trailing: string): void {
+    const refresh = { namespace: this.#namespace, scope, id: id ?? trailing };
+    this.#spread.add(payload === undefined ? refresh : { ...refresh, payload }, spreadMs);
   }
 
   close(): void {
     this.#spread.clear();
-  }
-
-  #heard({ scope, payload, spreadMs }: RefreshArgument, id: string): void {
-    const namespace = this.#namespace.name.slice(1);
-    this.#spread.add({ namespace, scope, id, ...(payload !== undefined && { payload }) }, spreadMs);
   }
 }

@@ -1,15 +1,15 @@
 /**
- * Refreshes that ask to be spread wait for a random part of the time they name, so that not everybody fetches at once. What comes
- * meanwhile for the same scope joins the one that waits.
+ * Refreshes that ask to be spread wait for a random part of the time they name, so that not everybody fetches at once. A newer one
+ * of the same scope takes the place of the one that waits; those with a payload each wait for themselves.
  */
 import type { Refresh } from "./types.ts";
 
 interface Waiting {
   readonly timer: ReturnType<typeof setTimeout>;
-  refreshes: Refresh[];
+  refresh: Refresh;
 }
 
-/** With payloads, which are not merged. */
+/** More than these don't wait. */
 const MAX_WAITING = 1000;
 
 export class Spread {
@@ -21,20 +21,13 @@ export class Spread {
   }
 
   add(refresh: Refresh, spreadMs = 0): void {
-    const { scope } = refresh;
-    let waiting = this.#waiting.get(scope);
-    if (waiting === undefined) {
-      if (spreadMs <= 0) {
-        this.#deliver(refresh);
-        return;
-      }
-      waiting = { refreshes: [], timer: setTimeout(() => this.#flush(scope), Math.random() * spreadMs) };
-      this.#waiting.set(scope, waiting);
-    }
-    if (refresh.payload === undefined)
-      waiting.refreshes = waiting.refreshes.filter(({ payload }) => payload !== undefined);
-    waiting.refreshes.push(refresh);
-    if (waiting.refreshes.length >= MAX_WAITING) this.#flush(scope);
+    const { scope, payload, id } = refresh;
+    // No scope has a blank.
+    const key = payload === undefined ? scope : ` ${id}`;
+    const waiting = this.#waiting.get(key);
+    if (waiting !== undefined) waiting.refresh = refresh;
+    else if (spreadMs <= 0 || this.#waiting.size >= MAX_WAITING) this.#deliver(refresh);
+    else this.#waiting.set(key, { refresh, timer: setTimeout(() => this.#end(key), Math.random() * spreadMs) });
   }
 
   clear(): void {
@@ -42,11 +35,9 @@ export class Spread {
     this.#waiting.clear();
   }
 
-  #flush(scope: string): void {
-    const waiting = this.#waiting.get(scope);
-    if (waiting === undefined) return;
-    clearTimeout(waiting.timer);
-    this.#waiting.delete(scope);
-    for (const refresh of waiting.refreshes) this.#deliver(refresh);
+  #end(key: string): void {
+    const waiting = this.#waiting.get(key);
+    this.#waiting.delete(key);
+    if (waiting !== undefined) this.#deliver(waiting.refresh);
   }
 }

@@ -7,8 +7,6 @@ export type TokenSource = (signal: AbortSignal) => string | undefined | Promise<
 export interface ClientOptions {
   /** Where Carillon is: `https://realtime.example.com`. Default: where the page comes from. */
   url?: string;
-  /** Default `/socket.io/`. */
-  path?: string;
   /** A token, or who to ask for one: before it expires, and when the server says that it has. */
   token?: string | TokenSource;
   /** The device's name in the notification service. */
@@ -17,13 +15,11 @@ export interface ClientOptions {
   auth?: Readonly<Record<string, unknown>>;
   /** What went wrong beside what a promise rejects with: refusals, handlers that threw, gaps that nobody takes. Default: the console. */
   onError?: (error: ClientError) => void;
-  /** Gaps of subscriptions that have no `onGap` of their own. */
-  onGap?: (gap: Gap) => void;
   /** How long a request may take, waiting for a connection included. Default 10,000. */
   requestTimeoutMs?: number;
   /** Closes the client. */
   signal?: AbortSignal;
-  /** Options of Socket.IO's manager, such as `transports` or `reconnectionDelayMax`. */
+  /** Options of Socket.IO's manager, such as `path`, `transports` or `reconnectionDelayMax`. */
   socket?: Partial<ManagerOptions>;
 }
 
