@@ -1,4 +1,4 @@
-/** What is published: each entry with its types, and what it takes from the protocol within. */
+/** What is published: each entry with its types, among them those that it takes from the protocol. */
 import { readFileSync, rmSync } from "node:fs";
 import { build } from "rolldown";
 import { dts } from "rolldown-plugin-dts";
@@ -17,7 +17,7 @@ await build({
   input: Object.values(exports ?? {}),
   external: (id) => external.some((name) => id === name || id.startsWith(`${name}/`)),
   treeshake: { moduleSideEffects: false },
-  plugins: [dts({ tsconfig: "../../tsconfig.json", tsc: { eager: true } })],
-  checks: { bundlerTimings: false, pluginTimings: false },
-  output: { dir: "dist", format: "es", chunkFileNames: "[name].js" },
+  plugins: [dts({ tsconfig: "tsconfig.json", tsc: { eager: true }, sourcemap: false })],
+  checks: { pluginTimings: false },
+  output: { dir: "dist", minify: true, sourcemap: true },
 });

@@ -42,7 +42,7 @@ export class Client<Payloads extends object = AnyChannels> {
       onStatus: (status) => this.#statusHandlers.call(status),
     });
     if (options.signal?.aborted) this.close();
-    options.signal?.addEventListener("abort", () => this.close(), { once: true });
+    options.signal?.addEventListener("abort", () => this.close());
   }
 
   get status(): Status {
@@ -52,7 +52,7 @@ export class Client<Payloads extends object = AnyChannels> {
   /** Calls `handler` whenever the status is another one. Call what it returns to end that. */
   onStatus(handler: (status: Status) => void, { signal }: RequestOptions = {}): () => void {
     const stop = this.#statusHandlers.add(handler);
-    signal?.addEventListener("abort", stop, { once: true });
+    signal?.addEventListener("abort", stop);
     return stop;
   }
 

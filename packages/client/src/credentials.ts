@@ -88,7 +88,7 @@ export class Credentials {
     try {
       this.#token = await Promise.race([source(signal), aborted(signal)]);
     } catch (cause) {
-      throw new ClientError("TOKEN_SOURCE_FAILED", "the token source failed", { cause });
+      throw new ClientError("TOKEN_SOURCE_FAILED", "token source failed", { cause });
     }
     this.#endsAt = endOf(this.#token);
     return this.#token;

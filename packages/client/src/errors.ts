@@ -41,5 +41,5 @@ export const RETRYABLE: readonly ClientErrorCode[] = [
 ];
 
 export function closed(): ClientError {
-  return new ClientError("CLOSED", "the client was closed");
+  return new ClientError("CLOSED", "client closed");
 }

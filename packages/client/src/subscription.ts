@@ -11,7 +11,7 @@ export function subscription(
   const ended = new AbortController();
   const stop = () => {
     if (ended.signal.aborted) return;
-    ended.abort(new ClientError("CLOSED", "the subscription ended"));
+    ended.abort(new ClientError("CLOSED", "subscription ended"));
     end();
   };
   const begun = Promise.race([ready(ended.signal), aborted(ended.signal)]);

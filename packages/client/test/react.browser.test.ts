@@ -1,0 +1,91 @@
+/** An application with the SDK, its hooks and TanStack Query in a real Chromium, on nodes that die. */
+import { type Cluster, connectSql, startCluster, waitFor } from "@carillon/testkit";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { message, refresh } from "./kit.ts";
+import { type Site, startSite } from "./page/site.ts";
+
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"];
+
+let cluster: Cluster;
+let sql: Awaited<ReturnType<typeof connectSql>>;
+let browser: Browser;
+let site: Site;
+
+beforeAll(async () => {
+  cluster = await startCluster({ nodes: 2, postgres: true, env: { COALESCE_MS: "0", CORS_ORIGINS: "*" } });
+  sql = await connectSql(cluster.postgres!.url);
+  await sql.query("create table trips (id serial primary key, name text)");
+  await sql.query("select carillon.watch('trips', 'trips')");
+  const trips = async () => (await sql.query("select id, name from trips order by id")).rows;
+  site = await startSite(() => cluster.url, trips);
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+});
+afterAll(async () => {
+  await browser?.close();
+  await site?.close();
+  await sql?.end();
+  await cluster?.stop();
+});
+
+const text = (page: Page, id: string) => page.locator(`#${id}`).textContent();
+
+function untilText(page: Page, id: string, wanted: string): Promise<unknown> {
+  return waitFor(async () => (await text(page, id)) === wanted, { what: `#${id} to say ${wanted}`, timeoutMs: 60_000 });
+}
+
+test("a row changes in Postgres and the list on screen follows; offline and back on another node, it is right after one refetch", async () => {
+  const page = await browser.newPage();
+  const complaints: string[] = [];
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  await page.goto(site.url);
+  await untilText(page, "status", "connected");
+  await sql.query("insert into trips (name) values ('first')");
+  await untilText(page, "trips", "first");
+  await sql.query("update trips set name = 'renamed'");
+  await untilText(page, "trips", "renamed");
+  const before = await text(page, "node");
+  const mine = cluster.nodes.find(({ logs }) => logs.some(({ node }) => node === before))!;
+  const other = cluster.nodes.find((node) => node !== mine)!;
+
+  await page.context().setOffline(true);
+  await mine.kill();
+  await untilText(page, "status", "offline");
+  const fetches = site.fetches;
+  for (const name of ["second", "third"]) {
+    await sql.query("insert into trips (name) values ($1)", [name]);
+    await refresh(other.url, "trips", "TRIP_ADDED");
+  }
+  await page.context().setOffline(false);
+  await untilText(page, "trips", "renamedsecondthird");
+  await untilText(page, "status", "connected");
+  const after = await text(page, "node");
+  await message(other.url, "chat", { text: "settled" });
+  await waitFor(async () => (await text(page, "events"))?.includes("settled"), { what: "what comes last" });
+
+  expect(after).not.toBe(before);
+  expect(site.fetches - fetches).toBe(1);
+  expect(complaints).toEqual([]);
+  await mine.start();
+  await page.close();
+});
+
+test("hooks hear what is for them once under StrictMode, and let go when their component leaves", async () => {
+  const page = await browser.newPage();
+  await page.goto(site.url);
+  await untilText(page, "status", "connected");
+
+  await refresh(cluster.url, "users", "USER_ADDED");
+  await refresh(cluster.url, "users", "TEAM_CHANGED");
+  await message(cluster.url, "chat", { text: "hello" });
+  await refresh(cluster.url, "users", "USER_ROOM", { to: { rooms: ["team:7"] } });
+  await waitFor(async () => (await text(page, "events"))?.split(" ").length === 3, { what: "three events" });
+  const heard = (await text(page, "events"))?.split(" ").sort();
+  await page.getByRole("button").click();
+  const usersOf = () =>
+    Promise.all(cluster.nodes.map((node) => node.metric("carillon_connections", { namespace: "/users" })));
+  await waitFor(async () => (await usersOf()).every((count) => count === 0), { what: "the namespace to be left" });
+
+  expect(heard).toEqual(["USER_ADDED", "USER_ROOM", "hello"]);
+  await page.close();
+});
