@@ -4,14 +4,18 @@ import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { append } from "./append.ts";
 import type { Bench, BenchOptions } from "./bench.ts";
+import { connect } from "./connect.ts";
 import { fanout } from "./fanout.ts";
 import { idle } from "./idle.ts";
 import { latency } from "./latency.ts";
 import { machine } from "./machine.ts";
+import { publish } from "./publish.ts";
+import { reconnect } from "./reconnect.ts";
+import { scale } from "./scale.ts";
 import { printTable, type Table } from "./table.ts";
 import { writes } from "./writes.ts";
 
-const BENCHES: readonly Bench[] = [writes, latency, append, fanout, idle];
+const BENCHES: readonly Bench[] = [writes, latency, append, fanout, idle, connect, publish, reconnect, scale];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
