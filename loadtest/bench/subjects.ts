@@ -1,6 +1,6 @@
 /** The two that are compared, each as one process on the same Redis, with the same HTTP calls to publish. */
 import { fileURLToPath } from "node:url";
-import { freePort, NodeServer, Service } from "@carillon/testkit";
+import { freePort, NodeServer, Service, waitFor } from "@carillon/testkit";
 
 export interface Subject {
   readonly name: "product" | "stock";
@@ -20,8 +20,11 @@ export const product: StartSubject = async (redisUrl) => {
     CONNECTS_PER_S: "100000",
     MAX_CONNECTIONS: "100000",
     REDIS_PREFIX: "bench",
+    // As in the image.
+    NODE_OPTIONS: "--max-semi-space-size=16",
   });
   await node.start();
+  await waitFor(async () => (await node.readyz()).status === 200, { what: "the node to be ready", timeoutMs: 60_000 });
   return { name: "product", url: node.url, pid: node.pid, stop: () => node.stop() };
 };
 

@@ -19,6 +19,7 @@ import { CatchUp } from "./gateway/catch-up.ts";
 import type { Connection } from "./gateway/connection.ts";
 import { Credentials } from "./gateway/credentials.ts";
 import { Gateway } from "./gateway/gateway.ts";
+import { forgetRequest } from "./gateway/handshakes.ts";
 import { attachWithGate, createIoServer, refusalOfNew } from "./gateway/io-server.ts";
 import { Laggards } from "./gateway/laggards.ts";
 import { plainCodec } from "./gateway/plain/codec.ts";
@@ -74,7 +75,7 @@ const TICKETS_PER_USER_PER_S = 5;
 const POLLING_CLOSE_TIMEOUT_MS = 2000;
 
 interface OpenedEngine {
-  readonly request: IncomingMessage;
+  request: IncomingMessage;
   readonly transport: { closeTimeout?: number };
   once(event: "close", listener: () => void): void;
 }
@@ -374,6 +375,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     attachWithGate(io, wsServer ?? http.server, gate, sessionIds(settings.stickyRoute), door);
     io.engine.on("connection", (engine: OpenedEngine) => {
       engine.once("close", addresses.hold(engine.request));
+      forgetRequest(engine);
       // Or who handshakes by polling and never polls would hold a place for half a minute after it was told to go.
       engine.transport.closeTimeout = POLLING_CLOSE_TIMEOUT_MS;
     });

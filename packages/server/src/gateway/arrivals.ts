@@ -11,6 +11,7 @@ import type { Carrier } from "./carrier.ts";
 import { type CatchUp, startingPoint } from "./catch-up.ts";
 import { Connection, type StartingPoint } from "./connection.ts";
 import { gapFrame, readyFrame } from "./frames.ts";
+import { forgetHandshake } from "./handshakes.ts";
 import type { SocketIoHub } from "./hubs.ts";
 import { enterAllRooms } from "./membership.ts";
 import type { Requests } from "./requests.ts";
@@ -60,10 +61,15 @@ export class Arrivals {
         (error: unknown) => this.#refuse(socket, error, next),
       );
     });
+    const { requests } = this.#options;
+    // One for all: Socket.IO calls it as the socket's.
+    function handle(this: Socket, event: unknown, ...args: unknown[]) {
+      requests.handle(this.data.connection, event, args);
+    }
     namespace.on("connection", (socket) => {
-      const connection = socket.data.connection as Connection;
-      socket.onAny((event: unknown, ...args: unknown[]) => this.#options.requests.handle(connection, event, args));
-      this.welcome(connection);
+      forgetHandshake(socket);
+      socket.onAny(handle);
+      this.welcome(socket.data.connection);
     });
   }
 
@@ -204,7 +210,7 @@ export class Arrivals {
       if (connection.floor !== undefined) connection.floor = position;
       if (repaired && cut.length > 0) {
         connection.write(gapFrame(connection.style, cut, id, spreadMs(connection)), position);
-        for (const channel of cut) connection.replays.set(channel, { at: position, mark: connection.transport.mark });
+        for (const channel of cut) connection.addReplay(channel, { at: position, mark: connection.transport.mark });
         meter.count("gapsTold", 1, { cause: "replay" });
       }
       for (const [channel, subscription] of connection.channels)

@@ -70,6 +70,12 @@ export interface Quiet {
 /** Stretches that are shorter are not worth being remembered: the log reaches further. */
 const QUIET_MIN = 16;
 
+const NONE: ReadonlyMap<string, never> = new Map<string, never>();
+const NOWHERE: Position = { epoch: 0, n: 0 };
+const FRESH: Arrival = { from: { kind: "fresh" }, cut: [], resumes: false };
+const AT_ONCE = Promise.resolve();
+const NO_GREETING = {};
+
 export class Connection {
   readonly socket: Member;
   readonly style: FrameStyle;
@@ -81,22 +87,21 @@ export class Connection {
   principal: Principal;
   /** Subscribed channels. Empty on a refresh namespace, which has its own channel. */
   readonly channels = new Map<string, Subscription>();
-  /** Entity rooms by channel. */
-  readonly rooms = new Map<string, Set<string>>();
-  /** Replays by channel, and gaps told in place of one, which the client may not have got in full. */
-  readonly replays = new Map<string, ReplayMark>();
   /** The client was told a gap up to here because its session was not known; with an older offset it has not heard of it. */
   floor: Position | undefined;
   /** Where its client comes from. */
-  arrival: Arrival = { from: { kind: "fresh" }, cut: [], resumes: false };
+  arrival: Arrival = FRESH;
   state: ConnectionState = "joining";
   /** Resolved once the connection is live or closed; another promise whenever it fell behind. Never rejects. */
-  whole: Promise<void> = Promise.resolve();
-  #position: Position = { epoch: 0, n: 0 };
+  whole: Promise<void> = AT_ONCE;
+  #position: Position = NOWHERE;
+  // Most have none, and an empty map takes as much as a small one.
+  #rooms: Map<string, Set<string>> | undefined;
+  #replays: Map<string, ReplayMark> | undefined;
   #told: Position | undefined;
   #quiet: Quiet | undefined;
 
-  constructor({ socket, principal, style, transport, installationId, greeting = {} }: ConnectionOptions) {
+  constructor({ socket, principal, style, transport, installationId, greeting = NO_GREETING }: ConnectionOptions) {
     this.socket = socket;
     this.principal = principal;
     this.style = style;
@@ -126,6 +131,24 @@ export class Connection {
       : this.style.ownChannel === channel;
   }
 
+  /** Entity rooms by channel. */
+  get rooms(): ReadonlyMap<string, ReadonlySet<string>> {
+    return this.#rooms ?? NONE;
+  }
+
+  /** Replays by channel, and gaps told in place of one, which the client may not have got in full. */
+  get replays(): ReadonlyMap<string, ReplayMark> {
+    return this.#replays ?? NONE;
+  }
+
+  addReplay(channel: string, replay: ReplayMark): void {
+    this.#replays = (this.#replays ?? new Map()).set(channel, replay);
+  }
+
+  removeReplay(channel: string): void {
+    this.#replays?.delete(channel);
+  }
+
   isIn(channel: string, room: string): boolean {
     return this.rooms.get(channel)?.has(room) ?? false;
   }
@@ -137,13 +160,14 @@ export class Connection {
   }
 
   addRoom(channel: string, room: string): void {
-    this.rooms.set(channel, (this.rooms.get(channel) ?? new Set()).add(room));
+    this.#rooms ??= new Map();
+    this.#rooms.set(channel, (this.#rooms.get(channel) ?? new Set()).add(room));
   }
 
   removeRoom(channel: string, room: string): void {
-    const rooms = this.rooms.get(channel);
+    const rooms = this.#rooms?.get(channel);
     rooms?.delete(room);
-    if (rooms?.size === 0) this.rooms.delete(channel);
+    if (rooms?.size === 0) this.#rooms?.delete(channel);
   }
 
   /** Whether an entry at `position` is still to be written here. */

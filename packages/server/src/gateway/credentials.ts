@@ -115,7 +115,7 @@ export class Credentials {
     for (const [channel, { release }] of connection.channels) {
       if (policy.mayHear(principal, channel)) continue;
       connection.channels.delete(channel);
-      connection.replays.delete(channel);
+      connection.removeReplay(channel);
       void socket.leave(channelRoom(channel));
       release();
       taken = true;

@@ -5,9 +5,10 @@ export interface EngineConnection {
   readonly writeBuffer: readonly unknown[];
   write(data: string, options: object): void;
   close(discard?: boolean): void;
-  on(event: "packetCreate", listener: (packet: EnginePacket) => void): unknown;
-  on(event: "flush" | "heartbeat" | "close", listener: () => void): unknown;
+  on(event: EngineEvent, listener: (packet: EnginePacket) => void): unknown;
 }
+
+export type EngineEvent = "packetCreate" | "flush" | "heartbeat" | "close";
 
 /** Its present transport: another one after an upgrade. */
 export interface EngineTransport {
@@ -21,7 +22,7 @@ export interface EngineTransport {
   emit(event: "ready"): unknown;
 }
 
-interface EnginePacket {
+export interface EnginePacket {
   readonly type: string;
   readonly data?: string | { readonly length: number };
   readonly options?: { readonly bytes?: number };

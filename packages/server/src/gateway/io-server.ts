@@ -4,6 +4,7 @@ import { CarillonError } from "@carillon/protocol";
 import { type Namespace, Server } from "socket.io";
 import { Adapter } from "socket.io-adapter";
 import { isOriginAllowed } from "../http/origins.ts";
+import { upgradeWithoutResponse } from "./handshakes.ts";
 
 export interface IoServerOptions {
   readonly adapter: ((namespace: Namespace) => Adapter) | undefined;
@@ -84,7 +85,9 @@ export function attachWithGate(
     const refusal = isOther ? refusalOfNew(request, gate) : refusalOf(request, gate);
     if (refusal !== undefined) return answerRaw(socket, refusal);
     if (isOther) return other?.upgrade(request, socket, head);
-    for (const listener of upgrades) listener.call(server, request, socket, head);
+    upgradeWithoutResponse(socket, () => {
+      for (const listener of upgrades) listener.call(server, request, socket, head);
+    });
   });
 }
 

@@ -268,7 +268,7 @@ export class Requests {
       try {
         // Until it is known which id trailed it, the replay counts as cut wherever the client got to.
         if (since !== undefined)
-          connection.replays.set(channel, {
+          connection.addReplay(channel, {
             at: { epoch: connection.position.epoch, n: BEYOND },
             mark: Number.POSITIVE_INFINITY,
           });
@@ -283,7 +283,7 @@ export class Requests {
         if (started !== undefined && since !== undefined) this.#replayed(connection, channel, started.trailing);
       } catch (error) {
         connection.channels.delete(channel);
-        connection.replays.delete(channel);
+        connection.removeReplay(channel);
         release();
         throw error;
       }
@@ -294,7 +294,7 @@ export class Requests {
 
   /** The record learns which id proves that the replay arrived; until it does, coming back costs a told gap. */
   #replayed(connection: Connection, channel: string, at: { readonly epoch: number; readonly n: number }): void {
-    connection.replays.set(channel, { at, mark: connection.transport.mark });
+    connection.addReplay(channel, { at, mark: connection.transport.mark });
     this.#options.sessions
       .save(connection)
       .catch((error: unknown) => this.#options.logger.debug({ err: error }, "saving a session record failed"));
@@ -307,7 +307,7 @@ export class Requests {
       if (subscription === undefined) return { channel };
       await this.#options.sessions.save(connection, channel);
       connection.channels.delete(channel);
-      connection.replays.delete(channel);
+      connection.removeReplay(channel);
       await connection.socket.leave(channelRoom(channel));
       subscription.release();
       return { channel };

@@ -233,7 +233,7 @@ function privateId(connection: Connection): string | undefined {
 
 function recordOf(connection: Connection, upTo: Position, withoutChannel: string | undefined): KeptRecord {
   const { principal, style, channels, rooms, replays, told, quiet, floor, transport } = connection;
-  for (const [on, { mark }] of replays) if (transport.arrived(mark)) replays.delete(on);
+  for (const [on, { mark }] of replays) if (transport.arrived(mark)) connection.removeReplay(on);
   const names = new Set(channels.keys());
   if (withoutChannel !== undefined) names.delete(withoutChannel);
   const stretches = quiet === undefined ? [] : [quiet];

@@ -11,7 +11,7 @@
 import type { Socket } from "node:net";
 import type { Batch } from "./batch.ts";
 import type { Carrier } from "./carrier.ts";
-import type { EngineConnection } from "./engine.ts";
+import type { EngineConnection, EngineEvent, EnginePacket } from "./engine.ts";
 import type { Frame } from "./frames.ts";
 import { type Outbox, outbox as shared } from "./outbox.ts";
 import { idleSocket } from "./wire.ts";
@@ -19,12 +19,44 @@ import { idleSocket } from "./wire.ts";
 const CLOSE_TIMEOUT_MS = 1500;
 const NO_BYTES = Buffer.alloc(0);
 
+const TRANSPORT = Symbol("transport");
+
+interface Carried extends EngineConnection {
+  [TRANSPORT]: Transport;
+}
+
 export class Transport implements Carrier {
+  /** One of each for all, which Engine.IO calls as the connection's. */
+  static readonly #listeners: readonly (readonly [EngineEvent, (this: Carried, packet: EnginePacket) => void])[] = [
+    ["packetCreate", listener((transport, packet) => transport.#count(packet))],
+    [
+      "flush",
+      listener((transport) => {
+        transport.#inFlight = transport.#buffered;
+        transport.#buffered = 0;
+      }),
+    ],
+    [
+      "heartbeat",
+      listener((transport) => {
+        transport.#answered = transport.#pings;
+      }),
+    ],
+    [
+      "close",
+      listener((transport) => {
+        transport.#batch = undefined;
+        for (const tell of transport.#onClose) tell();
+      }),
+    ],
+  ];
+
   readonly engine: EngineConnection;
   pendingRequests = 0;
   foreground: boolean | undefined;
-  readonly #namespaces = new Set<string>();
-  readonly #onClose = new Set<() => void>();
+  // Arrays, since there are one or two, and a set takes five times as much.
+  #namespaces: string[] = [];
+  #onClose: (() => void)[] = [];
   /** Those who wait for the moment at which it can send again. */
   #awaited = 0;
   readonly #outbox: Pick<Outbox, "add" | "nothing">;
@@ -37,23 +69,8 @@ export class Transport implements Carrier {
   constructor(engine: EngineConnection, outbox: Pick<Outbox, "add" | "nothing"> = shared) {
     this.engine = engine;
     this.#outbox = outbox;
-    engine.on("packetCreate", ({ type, data, options }) => {
-      this.flush();
-      if (type === "ping") this.#pings++;
-      this.#buffered += options?.bytes ?? data?.length ?? 0;
-    });
-    // One listener for all: Engine.IO's emitter warns of many.
-    engine.on("close", () => {
-      this.#batch = undefined;
-      for (const listener of this.#onClose) listener();
-    });
-    engine.on("heartbeat", () => {
-      this.#answered = this.#pings;
-    });
-    engine.on("flush", () => {
-      this.#inFlight = this.#buffered;
-      this.#buffered = 0;
-    });
+    (engine as Carried)[TRANSPORT] = this;
+    for (const [event, listener] of Transport.#listeners) engine.on(event, listener);
   }
 
   get kind(): string {
@@ -84,19 +101,21 @@ export class Transport implements Carrier {
   /** Whether or not Socket.IO let the connection in by then. */
   onClose(listener: () => void): () => void {
     if (this.engine.readyState === "closed") listener();
-    else this.#onClose.add(listener);
-    return () => void this.#onClose.delete(listener);
+    else this.#onClose.push(listener);
+    return () => {
+      this.#onClose = this.#onClose.filter((other) => other !== listener);
+    };
   }
 
   /** False when it has a connection in this namespace, or is about to have one. */
   claim(namespace: string): boolean {
-    if (this.#namespaces.has(namespace)) return false;
-    this.#namespaces.add(namespace);
+    if (this.#namespaces.includes(namespace)) return false;
+    this.#namespaces.push(namespace);
     return true;
   }
 
   unclaim(namespace: string): void {
-    this.#namespaces.delete(namespace);
+    this.#namespaces = this.#namespaces.filter((other) => other !== namespace);
   }
 
   get unsentBytes(): number {
@@ -146,6 +165,12 @@ export class Transport implements Carrier {
     socket?.terminate?.();
   }
 
+  #count({ type, data, options }: EnginePacket): void {
+    this.flush();
+    if (type === "ping") this.#pings++;
+    this.#buffered += options?.bytes ?? data?.length ?? 0;
+  }
+
   #writeDirectly(socket: Socket, { wire, bytes }: Batch): void {
     const { transport } = this.engine;
     socket.write(wire);
@@ -176,14 +201,13 @@ export class Transport implements Carrier {
   }
 }
 
-const transports = new WeakMap<object, Transport>();
+function listener(handle: (transport: Transport, packet: EnginePacket) => void) {
+  return function (this: Carried, packet: EnginePacket): void {
+    handle(this[TRANSPORT], packet);
+  };
+}
 
 /** The one `Transport` of an Engine.IO connection. */
 export function transportOf(engine: object): Transport {
-  let transport = transports.get(engine);
-  if (transport === undefined) {
-    transport = new Transport(engine as EngineConnection);
-    transports.set(engine, transport);
-  }
-  return transport;
+  return (engine as Partial<Carried>)[TRANSPORT] ?? new Transport(engine as EngineConnection);
 }

@@ -113,7 +113,7 @@ test("a replay counts as cut until a later id was heard or a ping after it answe
     style: { namespace: "/channels", ownChannel: undefined, ids: "args" },
     channels: ["orders"],
   });
-  connection.replays.set("orders", { at: at(10), mark: connection.transport.mark });
+  connection.addReplay("orders", { at: at(10), mark: connection.transport.mark });
   await made.save(connection);
   expect(cutReplays(saved[0]!, at(9))).toEqual(["orders"]);
   expect(cutReplays(saved[0]!, at(10))).toEqual(["orders"]);
