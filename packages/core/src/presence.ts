@@ -29,7 +29,7 @@ interface Client {
   readonly sinceMs: number;
 }
 
-const PAGE = 500;
+const PAGE = 200;
 /** Of one user on one node; more are counted and not shown. */
 const MAX_CLIENTS = 100;
 

@@ -16,6 +16,8 @@ class ScriptedPresence extends MemoryPresence implements Presence {
   lost = true;
   readonly puts: ReadonlyMap<string, readonly PresentClient[] | undefined>[] = [];
   dead: string[] = [];
+  readonly sweptAt: number[] = [];
+  override leaseMs = 0;
 
   override async beat(): Promise<boolean> {
     this.#check();
@@ -34,6 +36,7 @@ class ScriptedPresence extends MemoryPresence implements Presence {
   }
 
   override async sweep(): Promise<string[]> {
+    this.sweptAt.push(performance.now());
     return this.dead.splice(0);
   }
 
@@ -107,7 +110,7 @@ test("users who stay cost no writes, and many who come at once few", async () =>
   for (let i = 0; i < 2000; i++) here.tracker.connected(`u${i}`, {}, {});
   await eventually(() => expect(here.meter.sum("presenceJoins")).toBe(2000));
   const { length } = here.store.puts;
-  expect(length).toBeLessThan(10);
+  expect(length).toBeLessThan(20);
 
   await new Promise((resolve) => setTimeout(resolve, 100)); // five beats
 
@@ -156,6 +159,21 @@ test("the users of dead nodes are told as left", async () => {
   await eventually(() => expect(here.left).toEqual(["x", "y"]));
 
   expect(here.meter.sum("presenceLeaves", { cause: "node_lost" })).toBe(2);
+});
+
+test("after the store was away nobody is taken for dead before all had the time to say that they live", async () => {
+  const here = world();
+  here.store.leaseMs = 300;
+  await eventually(() => expect(here.store.sweptAt.length).toBeGreaterThan(0));
+
+  here.store.away = true;
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  const backAt = performance.now();
+  const { length } = here.store.sweptAt;
+  here.store.away = false;
+
+  await eventually(() => expect(here.store.sweptAt.length).toBeGreaterThan(length));
+  expect(here.store.sweptAt[length]! - backAt).toBeGreaterThanOrEqual(300);
 });
 
 test("more clients of one user than can be shown are counted, and those in the foreground are shown", async () => {

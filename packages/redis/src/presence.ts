@@ -94,14 +94,14 @@ end
 return left
 `;
 
-/** ARGV 1 node, 2 its remaining time in ms where another lives to see the end of it. */
+/** ARGV 1 node, 2 its remaining time in ms where another lives to see the end of it. Whether none does. */
 const LEAVE = `${PRELUDE}
-local grace = 0
+local alone = true
 for _, node in ipairs(redis.call('ZRANGEBYSCORE', nodes, string.format('(%.0f', now), '+inf')) do
-  if node ~= ARGV[1] then grace = ARGV[2] end
+  if node ~= ARGV[1] then alone = false end
 end
-redis.call('ZADD', nodes, now + grace, ARGV[1])
-return 1
+redis.call('ZADD', nodes, now + (alone and 0 or ARGV[2]), ARGV[1])
+return alone and 1 or 0
 `;
 
 /** ARGV the users. Each living node and its records of them. */
@@ -116,7 +116,7 @@ return found
 const LEASE_MS = 10_000;
 /** Kept for whoever starts next, when all nodes died. */
 const KEPT_S = 3600;
-const PAGE = 500;
+const PAGE = 200;
 const MAX_SWEEPS = 1000;
 const TIMEOUT_MS = 1000;
 
@@ -167,8 +167,8 @@ export class RedisPresence implements Presence {
   }
 
   async leave(graceMs: number): Promise<readonly string[]> {
-    await this.#run(LEAVE, this.#node, graceMs);
-    return this.sweep();
+    const alone = (await this.#run(LEAVE, this.#node, graceMs)) === 1;
+    return alone ? this.sweep() : [];
   }
 
   async read(users: readonly string[]): Promise<ReadonlyMap<string, readonly PresentElsewhere[]>> {

@@ -1,6 +1,7 @@
+import { noMeter } from "@carillon/core";
 import { sharedRedis, waitFor } from "@carillon/testkit";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { connectRedis, RedisInterestRegistry, RedisLog, RedisSessions } from "../src/index.ts";
+import { connectRedis, RedisInterestRegistry, RedisLog, RedisPresence, RedisSessions } from "../src/index.ts";
 import { message } from "./nodes.ts";
 
 async function connections() {
@@ -92,5 +93,76 @@ describe("the log", () => {
     const { entries } = await log.read({ epoch, n: 0 }, 10);
 
     expect(entries).toEqual([{ id: `${epoch}-1`, timestampMs: 5, gap: {} }]);
+  });
+});
+
+describe("presence", () => {
+  const client = { foreground: true, sinceMs: 1 };
+  const put = (node: RedisPresence, ...users: string[]) => node.put(new Map(users.map((user) => [user, [client]])));
+
+  test("records that somebody else wrote in another form are none, and counted", async () => {
+    const at = await connections();
+    const drops: unknown[] = [];
+    const meter = { ...noMeter, count: (_key: string, _by?: number, labels?: object) => void drops.push(labels) };
+    const node = new RedisPresence(at, { node: "a", meter });
+    await node.beat();
+    const forms = ["", "{", "null", '{"a":1}', "[1]", '[["yes",1]]', '[[true,"1"]]', "[[true,1,2]]"];
+
+    for (const form of forms) {
+      await at.commands.run((redis) => redis.hset(at.names.key("presence:of:a"), "u", form));
+      expect(await node.read(["u"]), form).toEqual(new Map());
+    }
+
+    expect(drops).toEqual(forms.map(() => ({ reason: "presence_record" })));
+  });
+
+  test("when all nodes died, the first that starts tells who left, and nothing of theirs stays in Redis", async () => {
+    const at = await connections();
+    const dead = ["a", "b", "c"].map((node) => new RedisPresence(at, { node, leaseMs: 300 }));
+    for (const node of dead) await node.beat();
+    for (const node of dead) await put(node, "everywhere", `only ${dead.indexOf(node)}`);
+
+    const next = new RedisPresence(at, { node: "d" });
+    const left: string[] = [];
+    await next.beat();
+    await waitFor(async () => left.push(...(await next.sweep())) >= 4, { what: "everybody to have left" });
+
+    expect(left.toSorted()).toEqual(["everywhere", "only 0", "only 1", "only 2"]);
+    expect(await next.read(left)).toEqual(new Map());
+    await next.leave(0);
+    expect(await at.commands.run((redis) => redis.keys(`${at.names.key("presence")}*`))).toEqual([]);
+  });
+
+  test("a put that is sent again, as after a lost answer, changes nothing; one that comes too late is refused", async () => {
+    const at = await connections();
+    const node = new RedisPresence(at, { node: "a" });
+    await node.beat();
+    const sent: [string, number, ...(string | number)[]][] = [];
+    const watched = {
+      names: at.names,
+      commands: {
+        run: (send: (redis: unknown) => Promise<unknown>) =>
+          at.commands.run((redis) =>
+            send({
+              eval: (...args: [string, number, ...(string | number)[]]) => {
+                sent.push(args);
+                return redis.eval(...args);
+              },
+            }),
+          ),
+      },
+    };
+    const other = new RedisPresence(watched as never, { node: "b" });
+    await other.beat();
+    await put(other, "u");
+    const [, first] = sent;
+    await other.put(new Map([["u", undefined]]));
+    const last = sent.at(-1)!;
+
+    expect(await at.commands.run((redis) => redis.eval(...last))).toEqual([[], []]);
+    expect(await at.commands.run((redis) => redis.eval(...first!))).toBeNull();
+
+    expect(await other.read(["u"])).toEqual(new Map());
+    expect(await other.beat()).toBe(true);
   });
 });

@@ -1,7 +1,14 @@
 import { readFileSync } from "node:fs";
 import { startRedis, startRedisCluster, startSentinel, waitFor } from "@carillon/testkit";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { connectRedis, minimalAcl, type RedisConnectOptions, RedisFeed } from "../src/index.ts";
+import {
+  connectRedis,
+  minimalAcl,
+  type RedisConnectOptions,
+  RedisFeed,
+  RedisPresence,
+  RedisRoster,
+} from "../src/index.ts";
 import { idOf, makeNode, message, type TestNode } from "./nodes.ts";
 
 const addresses = (text: string) =>
@@ -93,6 +100,28 @@ describe("with a Cluster", () => {
 
     await waitFor(() => heard.length === 5, { what: "all of them and the mark" });
     expect(await a.connections.probe()).toEqual([]);
+  });
+
+  test("presence and rosters, whose scripts make up their keys, work too", async () => {
+    const cluster = await startRedisCluster();
+    onTestFinished(() => cluster.stop());
+    const connections = connectRedis({ clusterNodes: addresses(cluster.addresses), prefix: "t" });
+    onTestFinished(() => connections.close());
+    const [a, b] = [new RedisPresence(connections, { node: "a" }), new RedisPresence(connections, { node: "b" })];
+    const roster = new RedisRoster(connections, { name: "nodes", node: "a" });
+    const clients = [{ foreground: true, sinceMs: 1 }];
+
+    // The commands' connection may still look for the slot's owner.
+    const beat = () => Promise.all([a.beat(), b.beat()]);
+    await waitFor(beat, { what: "the Cluster", timeoutMs: 20_000 });
+    await a.put(new Map([["u", clients]]));
+    await b.put(new Map([["v", clients]]));
+    await b.leave(0);
+    await roster.say("here");
+
+    expect(await a.sweep()).toEqual(["v"]);
+    expect([...(await a.read(["u", "v"])).keys()]).toEqual(["u"]);
+    expect(await roster.all()).toEqual(["here"]);
   });
 });
 

@@ -2,7 +2,7 @@ import type { Presence, PresenceChange, PresentClient, PresentElsewhere, Roster 
 
 /** Presence of a single node. */
 export class MemoryPresence implements Presence {
-  readonly leaseMs = 0;
+  readonly leaseMs: number = 0;
   readonly #node: string;
   readonly #users = new Map<string, readonly PresentClient[]>();
 

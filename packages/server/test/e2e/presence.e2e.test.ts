@@ -2,6 +2,7 @@
 import { type Answer, api, type Client, type Cluster, type NodeServer, startCluster, waitFor } from "@carillon/testkit";
 import { afterAll, afterEach, beforeAll, expect, onTestFinished, test } from "vitest";
 import { join, moveTo } from "./kit.ts";
+import { EventStream, PlainSocket } from "./support/plain.ts";
 import { total } from "./support/stage.ts";
 
 /** The documented bound is 10 s for reading and 15 s for being told; the rest is for a busy machine. */
@@ -71,6 +72,34 @@ test("a user's tabs and devices are seen from every node, each in the foreground
   expect(after.clients.find(({ installationId }) => installationId === "phone-1")?.foreground).toBe(false);
 
   expect(await presence("never")).toEqual({ userId: "never", online: false, foreground: false, clients: [] });
+});
+
+test("clients of every kind are seen, and gone when they are", async () => {
+  const [a, b, c] = nodes as [NodeServer, NodeServer, NodeServer];
+  const polling = join(a.url, "/channels", "polling", { auth: { user: "every" } });
+  clients.push(polling);
+  const plain = await PlainSocket.open(b.url, { query: { user: "every" } });
+  const stream = await EventStream.open(c.url, {
+    query: { user: "every", channel: "chat", installationId: "kiosk" },
+  });
+  onTestFinished(() => {
+    plain.close();
+    stream.close();
+  });
+  plain.say({ type: "state", foreground: true });
+
+  const all = await seen("every", "all three", (found) => found.clients.length === 3 && found.foreground);
+  expect(all.clients.map(({ installationId }) => installationId ?? "none").toSorted()).toEqual([
+    "kiosk",
+    "none",
+    "none",
+  ]);
+
+  plain.close();
+  await seen("every", "two of them", (found) => found.clients.length === 2 && !found.foreground);
+  stream.close();
+  polling.close();
+  await seen("every", "none of them", ({ online }) => !online);
 });
 
 test("an installation id that is none is refused with the reason", async () => {
