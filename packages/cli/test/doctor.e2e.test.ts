@@ -57,6 +57,7 @@ test("a deployment that is set up well has no problem and no warning", async () 
       "node.ready",
       "front.sticky",
       "front.websocket",
+      "front.events",
       "front.timeouts",
       "publication",
     ]),
@@ -241,6 +242,25 @@ test("nginx that does not pass the upgrade to WebSocket on", async () => {
   });
 });
 
+test("nginx that does not pass /ws on", async () => {
+  expectOnly(await doctor(["--url", await balancer({ more: "location = /ws { return 404; }" })]), {
+    check: "front.websocket",
+    what: /\/ws answers 404/,
+    fix: /pass \/ws to the nodes/,
+  });
+});
+
+test("nginx that buffers server-sent events", async () => {
+  const more =
+    "location = /events { proxy_pass http://all; proxy_buffering on; proxy_ignore_headers X-Accel-Buffering; proxy_http_version 1.1; }";
+
+  expectOnly(await doctor(["--url", await balancer({ more })]), {
+    check: "front.events",
+    what: /server-sent events do not arrive/,
+    fix: /proxy_buffering off/,
+  });
+});
+
 test("nginx that has less patience than the heartbeat", async () => {
   expectOnly(await doctor(["--url", await balancer({ readTimeout: "1s" }), "--wait"]), {
     check: "front.timeouts",
@@ -344,10 +364,17 @@ interface Balancer {
   readonly sticky?: boolean | "cookie";
   readonly upgrades?: boolean;
   readonly readTimeout?: string;
+  readonly more?: string;
   readonly to?: readonly NodeServer[];
 }
 
-async function balancer({ sticky = true, upgrades = true, readTimeout = "1h", to = nodes }: Balancer): Promise<string> {
+async function balancer({
+  sticky = true,
+  upgrades = true,
+  readTimeout = "1h",
+  more = "",
+  to = nodes,
+}: Balancer): Promise<string> {
   const server = (node: NodeServer) => `server 127.0.0.1:${node.port} max_fails=0;`;
   const nginx = await startNginx(
     (port) => `
@@ -360,6 +387,7 @@ async function balancer({ sticky = true, upgrades = true, readTimeout = "1h", to
       ${to.map((node, index) => `upstream ${ROUTES[index]} { ${server(node)} }`).join("\n")}
       server {
         listen 127.0.0.1:${port};
+        ${more}
         location / {
           proxy_pass http://$target;
           proxy_http_version 1.1;

@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { reasonOf } from "../failure.ts";
+import { DOCTOR } from "./credentials.ts";
 import { DOCS, type Finding, ok, problem, skipped, warning } from "./finding.ts";
 import { firstBytes, upgrade } from "./http.ts";
 import { PollingSession, Refused, SessionLost } from "./polling.ts";
@@ -19,7 +20,7 @@ const SESSIONS = 8;
 /** nginx's own limit of silence is a minute; others have less. */
 const LONG_HEARTBEAT_MS = 50_000;
 const FIRST_EVENT_MS = 3_000;
-const CHANNEL = "carillon:doctor";
+const STOCK = "/socket.io/?EIO=4&transport=websocket";
 
 export async function checkFront(options: FrontOptions): Promise<readonly Finding[]> {
   const { url } = options;
@@ -110,14 +111,18 @@ async function lostOf(url: URL, cookies: boolean): Promise<{ lost: number; failu
 
 async function checkUpgrade(url: URL): Promise<Finding> {
   const check = "front.websocket";
-  const answer = await open(url);
-  if (typeof answer !== "number" && typeof answer !== "string") {
-    answer.destroy();
-    return ok(check, "connections upgrade to WebSocket");
+  const [stock, plain] = await Promise.all([open(url, STOCK), open(url, "/ws")]);
+  for (const answer of [stock, plain]) if (isOpen(answer)) answer.destroy();
+  if (isOpen(stock) && isOpen(plain)) return ok(check, "connections upgrade to WebSocket, on /socket.io/ and on /ws");
+  if (isOpen(stock)) {
+    return problem(check, `plain WebSocket clients can't connect: /ws answers ${plain}`, {
+      fix: "let the balancer pass /ws to the nodes, with the headers of the upgrade",
+      docs: DOCS.nginx,
+    });
   }
   return problem(
     check,
-    `the upgrade to WebSocket is refused (${answer}): stock clients poll, websocket-only clients fail`,
+    `the upgrade to WebSocket is refused (${stock}): stock clients poll, websocket-only clients fail`,
     {
       fix: "in nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_header;",
       docs: DOCS.nginx,
@@ -125,15 +130,21 @@ async function checkUpgrade(url: URL): Promise<Finding> {
   );
 }
 
-function open(url: URL): Promise<Socket | number | string> {
-  return upgrade(new URL("/socket.io/?EIO=4&transport=websocket", url)).catch((error: unknown) => reasonOf(error));
+type Opened = Socket | number | string;
+
+function open(url: URL, path: string): Promise<Opened> {
+  return upgrade(new URL(path, url)).catch((error: unknown) => reasonOf(error));
+}
+
+function isOpen(answer: Opened): answer is Socket {
+  return typeof answer !== "number" && typeof answer !== "string";
 }
 
 async function checkEvents({ url, token }: FrontOptions): Promise<Finding> {
   const check = "front.events";
   const headers = { accept: "text/event-stream", ...(token !== undefined && { authorization: `Bearer ${token}` }) };
   try {
-    const target = new URL(`/events?channel=${encodeURIComponent(CHANNEL)}`, url);
+    const target = new URL(`/events?channel=${encodeURIComponent(DOCTOR)}`, url);
     const { status, text } = await firstBytes(target, { headers, timeoutMs: FIRST_EVENT_MS });
     if (status === 401 || status === 403) {
       return skipped(
@@ -171,8 +182,8 @@ async function checkHeartbeat({ url, wait }: FrontOptions, heartbeatMs: number):
 /** A silent connection lives until its heartbeat, or something in between has less patience. */
 async function hold(url: URL, heartbeatMs: number): Promise<Finding> {
   const check = "front.timeouts";
-  const socket = await open(url);
-  if (typeof socket === "number" || typeof socket === "string") {
+  const socket = await open(url, STOCK);
+  if (!isOpen(socket)) {
     return skipped(check, "time limits were not tried: there is no WebSocket", "see front.websocket");
   }
   const startedAt = performance.now();
