@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import type { Command } from "commander";
 import type { Io } from "./io.ts";
 import { buildProgram } from "./program.ts";
 
@@ -9,7 +10,7 @@ export const CLI_DOC = fileURLToPath(new URL("../../../docs/cli.md", import.meta
 
 const INTRODUCTION = `# The command line
 
-\`carillon\` publishes to a deployment, listens to it, has tables watched, makes development tokens, runs a node, and finds what is
+\`carillon\` publishes to a deployment, notifies users, listens, has tables watched, makes development tokens, runs a node, and finds what is
 wrong with a deployment (\`carillon doctor\`). In this repository it is \`npx carillon\` or \`npm run carillon --\`, once \`npm start\` or
 \`npm test\` has installed it.
 
@@ -67,18 +68,21 @@ The rest of this page is what \`carillon <command> --help\` prints; \`node packa
 export function cliDoc(): string {
   const silent = { write() {}, colors: false, pendingBytes: 0 };
   const io: Io = { env: {}, stdin: Readable.from([]), out: silent, err: silent, signal: new AbortController().signal };
-  const parts = [INTRODUCTION];
-  for (const command of buildProgram(io).commands) {
-    let text = "";
-    command.configureOutput({
-      writeOut: (part) => {
-        text += part;
-      },
-    });
-    command.outputHelp();
-    parts.push(`## carillon ${command.name()}\n\n\`\`\`text\n${text.trimEnd()}\n\`\`\``);
-  }
-  return `${parts.join("\n\n")}\n`;
+  const pages = buildProgram(io).commands.flatMap((command) => helpOf(command, "carillon"));
+  return `${[INTRODUCTION, ...pages].join("\n\n")}\n`;
+}
+
+function helpOf(command: Command, above: string): string[] {
+  const name = `${above} ${command.name()}`;
+  let text = "";
+  command.configureOutput({
+    writeOut: (part) => {
+      text += part;
+    },
+  });
+  command.outputHelp();
+  const page = `## ${name}\n\n\`\`\`text\n${text.trimEnd()}\n\`\`\``;
+  return [page, ...command.commands.flatMap((part) => helpOf(part, name))];
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(CLI_DOC, cliDoc());

@@ -2,7 +2,7 @@ import { freePort } from "@carillon/testkit";
 import { expect, test } from "vitest";
 import { carillon } from "./support.ts";
 
-const COMMANDS = "publish refresh tail watch unwatch token doctor nodes channels serve".split(" ");
+const COMMANDS = "publish refresh notify tail watch unwatch token doctor nodes channels push serve".split(" ");
 
 test("the help names every command", async () => {
   const { code, out } = await carillon(["--help"]);
@@ -29,6 +29,8 @@ test.each([
   [["publish", "chat", "1", "--url", "localhost:3000"], "not the URL of a node"],
   [["watch", "orders"], "no database"],
   [["watch", "'", "--dry-run"], "a channel name has only"],
+  [["notify", "A", "--title", "a", "--body", "b"], "say whom"],
+  [["push", "nonsense"], "unknown command"],
   [["token"], "no secret to sign with"],
   [["token", "--ttl", "5"], "not a time"],
 ])("%j is a mistake in the command line: exit code 2 and what is wrong", async (args, told) => {
