@@ -1,14 +1,15 @@
 /**
  * Who may do what, cell by cell, on every path. `+`: yes. Otherwise the code of the refusal: U UNAUTHENTICATED, E TOKEN_EXPIRED,
- * R REVOKED, F FORBIDDEN. A `hear` row is tried live, by a replay, by a session that was resumed with fewer rights, and in history;
- * a `join` row live and resumed; a `publish` row on a socket and by REST. All of it on one node, and again on three with Redis, where
- * who publishes, who listens, and who comes back or asks are each at another node.
+ * R REVOKED, F FORBIDDEN. A `hear` row is tried live on a socket, on `/ws` and on `/events`, by a replay, by a session that was resumed
+ * with fewer rights, and in history; a `join` row live and resumed; a `publish` row on a socket and by REST. All of it on one node, and
+ * again on three with Redis, where who publishes, who listens, and who comes back or asks are each at another node.
  */
 import { api, type Client, type NodeServer, startRedis, waitFor } from "@carillon/testkit";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { now, sign } from "../auth/kit.ts";
 import { away, moveTo } from "./kit.ts";
 import { connectWith, OPERATOR, outcome, publish, refreshAll, startGuarded } from "./support/guarded.ts";
+import { EventStream, PlainSocket, type Told } from "./support/plain.ts";
 
 const TABLE = `
                        nobody  expired revoked plain   chatter admin   widest
@@ -62,7 +63,7 @@ interface Stage {
 }
 let at: Stage;
 let users = 0;
-const opened: Client[] = [];
+const opened: { close(): void }[] = [];
 
 afterEach(() => {
   for (const client of opened.splice(0)) client.close();
@@ -140,6 +141,42 @@ async function resumed(
   return Promise.race([away(client, during).then(() => client), refused]);
 }
 
+/** What somebody heard by then of something on `channel`: `end` is what is published last, on a channel for everybody. */
+async function heardBy(
+  heard: readonly Told[],
+  next: PlainSocket["next"],
+  channel: string,
+  room?: string,
+): Promise<boolean> {
+  const mark = `M${published++}`;
+  await say(channel, mark, room);
+  await publish(at.publisher, "news", `end ${mark}`);
+  await next("notification", ({ payload }) => payload === `end ${mark}`);
+  return heard.some((told) => JSON.stringify(told).includes(`"${mark}"`));
+}
+
+async function plain(token: string | undefined): Promise<PlainSocket | Verdict> {
+  const socket = await PlainSocket.open(at.client);
+  opened.push(socket);
+  socket.say({ type: "auth", token });
+  const answer = await Promise.race([socket.next("ready"), socket.next("error")]);
+  if (answer.type === "error") return answer.code;
+  await socket.ask({ type: "subscribe", channel: "news" });
+  return socket;
+}
+const plainVerdict = ({ type, code }: Told): Verdict => (type === "error" ? code : "ok");
+
+async function stream(
+  token: string | undefined,
+  query: Record<string, string | string[]>,
+): Promise<EventStream | Verdict> {
+  const events = await EventStream.open(at.client, { query, headers: bearer(token) });
+  opened.push(events);
+  if (events.response?.status === 200) return events;
+  await waitFor(() => events.ended, { what: "the refusal" });
+  return JSON.parse(events.text).code;
+}
+
 const PATHS: Record<string, Record<string, Ask>> = {
   enter: {
     live: async (token, _sub, [namespace]) => {
@@ -154,6 +191,19 @@ const PATHS: Record<string, Record<string, Ask>> = {
       const answer = verdict(await client.ask("subscribe", { channel }));
       expect(await hears(client, channel!)).toBe(answer === "ok");
       return answer;
+    },
+    ws: async (token, _sub, [channel]) => {
+      const socket = await plain(token);
+      if (typeof socket === "string") return socket;
+      const answer = plainVerdict(await socket.ask({ type: "subscribe", channel }));
+      expect(await heardBy(socket.heard, socket.next, channel!)).toBe(answer === "ok");
+      return answer;
+    },
+    events: async (token, _sub, [channel]) => {
+      const events = await stream(token, { channel: ["news", channel!] });
+      if (typeof events === "string") return events;
+      expect(await heardBy(events.heard, events.next, channel!)).toBe(true);
+      return "ok";
     },
     replay: async (token, _sub, [channel]) => {
       const mark = `M${published++}`;
@@ -197,6 +247,18 @@ const PATHS: Record<string, Record<string, Ask>> = {
       expect(await hears(client, channel!, room)).toBe(answer === "ok");
       return answer;
     },
+    ws: async (token, _sub, [channel, room]) => {
+      const socket = await plain(token);
+      if (typeof socket === "string") return socket;
+      await socket.ask({ type: "subscribe", channel });
+      const answer = plainVerdict(await socket.ask({ type: "join", channel, room }));
+      expect(await heardBy(socket.heard, socket.next, channel!, room)).toBe(answer === "ok");
+      return answer;
+    },
+    events: async (token, _sub, [channel, room]) => {
+      const events = await stream(token, { channel: channel!, room: room! });
+      return typeof events === "string" ? events : "ok";
+    },
     resumed: async (token, sub, [channel, room]) => {
       let before = "";
       const client = await resumed(
@@ -225,6 +287,11 @@ const PATHS: Record<string, Record<string, Ask>> = {
     socket: async (token, _sub, [channel]) => {
       const client = await entered(token);
       return typeof client === "string" ? client : verdict(await client.ask("publish", { channel, payload: 1 }));
+    },
+    ws: async (token, _sub, [channel]) => {
+      const socket = await plain(token);
+      if (typeof socket === "string") return socket;
+      return plainVerdict(await socket.ask({ type: "publish", channel, payload: 1 }));
     },
     REST: async (token, _sub, [channel]) =>
       status(await api(at.other).post(`/api/notifications/${channel}`, 1, bearer(token))),

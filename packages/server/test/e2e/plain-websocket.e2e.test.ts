@@ -139,10 +139,11 @@ describe("frames", () => {
       ['{"type":"ping","ref":{}}', "INVALID_REQUEST"],
       [Buffer.from('{"type":"ping"}'), "INVALID_REQUEST"],
     ];
-    for (const [frame, code] of bad) {
+    for (const [frame, code] of bad.slice(1)) {
       plain.say(frame);
       await plain.next("error", (told) => told.code === code);
     }
+    expect(await plain.ask({ type: "subscrib" })).toMatchObject({ type: "error", code: "UNKNOWN_EVENT" });
     expect((await plain.ask({ type: "ping" })).type).toBe("pong");
     // A request that is refused is one of the protocol.
     for (let i = 0; i < 12; i++)

@@ -16,7 +16,7 @@ import { unguessable } from "../sid.ts";
 import { jsonFrame } from "./codec.ts";
 import { installationOf } from "./credentials.ts";
 import type { PlainHub } from "./hub.ts";
-import { answerText, errorText, eventOf, type PlainRequest, parseRequest } from "./requests.ts";
+import { answerText, errorText, eventOf, type PlainRequest, readFrame } from "./requests.ts";
 import type { WsCarrier } from "./ws-carrier.ts";
 
 export interface PlainClientOptions {
@@ -45,7 +45,7 @@ export class PlainClient {
   readonly #options: PlainClientOptions;
   readonly #ws: WebSocket;
   readonly #carrier: WsCarrier;
-  readonly #headers: IncomingHttpHeaders;
+  #headers: IncomingHttpHeaders;
   readonly #early: [RawData, boolean][] = [];
   #connection: Connection | undefined;
   #entering = false;
@@ -78,12 +78,9 @@ export class PlainClient {
   #hear(data: RawData, isBinary: boolean): void {
     if (this.#entering) return void this.#early.push([data, isBinary]);
     if (!this.#carrier.isOpen) return;
-    let request: PlainRequest;
-    try {
-      request = parseRequest(data, isBinary);
-    } catch (error) {
-      if (!(error instanceof CarillonError)) throw error;
-      this.#bad(error);
+    const request = readFrame(data, isBinary);
+    if ("error" in request) {
+      this.#bad(request.error, request.ref);
       return;
     }
     if (this.#connection === undefined) return void this.#knock(request);
@@ -132,6 +129,7 @@ export class PlainClient {
   async #enter(handshake: Handshake, ref?: unknown, mayStay = false): Promise<CarillonError | undefined> {
     try {
       this.#connection = await this.#connect(handshake, ref);
+      this.#headers = {};
     } catch (error) {
       if (mayStay && error instanceof CarillonError && error.code === "UNAUTHENTICATED") return error;
       this.#sendAway(this.#options.arrivals.refusal(error), ref);

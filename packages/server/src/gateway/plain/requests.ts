@@ -1,5 +1,13 @@
-/** What plain clients say, as the requests that Socket.IO's clients make by events; and the answers. Throws `CarillonError`. */
-import { type Ack, CarillonError, isPlainObject, numberText, parseJson, REQUEST } from "@carillon/protocol";
+/** What plain clients say, as the requests that Socket.IO's clients make by events; and the answers. */
+import {
+  type Ack,
+  CarillonError,
+  isPlainObject,
+  MAX_JSON_DEPTH,
+  numberText,
+  parseJson,
+  REQUEST,
+} from "@carillon/protocol";
 import type { RawData } from "ws";
 
 export type RequestType = keyof typeof ANSWERS | "ping";
@@ -25,15 +33,24 @@ const ANSWERS = {
 
 const MAX_REF_LENGTH = 128;
 
-export function parseRequest(data: RawData, isBinary: boolean): PlainRequest {
-  if (isBinary) throw new CarillonError("INVALID_REQUEST", "frames are text, not binary");
+/** What a frame asks for; or why it asks for nothing, with its `ref` if that can be told. */
+export function readFrame(data: RawData, isBinary: boolean): PlainRequest | { error: CarillonError; ref?: unknown } {
+  if (isBinary) return { error: new CarillonError("INVALID_REQUEST", "frames are text, not binary") };
   const body = parsed(data.toString());
-  if (!isPlainObject(body)) throw new CarillonError("INVALID_REQUEST", "a frame is a JSON object");
-  const { type } = body;
-  if (typeof type !== "string") throw new CarillonError("INVALID_REQUEST", "a frame has a type, which is text");
-  if (type !== "ping" && !Object.hasOwn(ANSWERS, type))
-    throw new CarillonError("UNKNOWN_EVENT", `a type is ${Object.keys(ANSWERS).join(", ")} or ping`);
-  return { type: type as RequestType, body, ref: refOf(body.ref) };
+  if (body instanceof CarillonError) return { error: body };
+  if (!isPlainObject(body)) return { error: new CarillonError("INVALID_REQUEST", "a frame is a JSON object") };
+  const { type, ref } = body;
+  if (!isRef(ref)) {
+    const rule = `ref is a number, or text of at most ${MAX_REF_LENGTH} characters`;
+    return { error: new CarillonError("INVALID_REQUEST", rule) };
+  }
+  if (typeof type !== "string")
+    return { error: new CarillonError("INVALID_REQUEST", "a frame has a type, which is text"), ref };
+  if (type !== "ping" && !Object.hasOwn(ANSWERS, type)) {
+    const types = Object.keys(ANSWERS).join(", ");
+    return { error: new CarillonError("UNKNOWN_EVENT", `a type is ${types} or ping`), ref };
+  }
+  return { type: type as RequestType, body, ref };
 }
 
 /** The event of Socket.IO that asks for the same. */
@@ -62,14 +79,12 @@ function parsed(text: string): unknown {
   try {
     return parseJson(text);
   } catch {
-    throw new CarillonError("INVALID_JSON", "a frame is JSON, nested no deeper than documented");
+    return new CarillonError("INVALID_JSON", `a frame is JSON, nested at most ${MAX_JSON_DEPTH} levels`);
   }
 }
 
-function refOf(ref: unknown): unknown {
-  const isText = typeof ref === "string" && ref.length <= MAX_REF_LENGTH;
-  const isNumber = (numberText(ref)?.length ?? Number.POSITIVE_INFINITY) <= MAX_REF_LENGTH;
-  if (ref !== undefined && !isText && !isNumber)
-    throw new CarillonError("INVALID_REQUEST", `ref is a number, or text of at most ${MAX_REF_LENGTH} characters`);
-  return ref;
+function isRef(ref: unknown): boolean {
+  if (ref === undefined) return true;
+  const text = typeof ref === "string" ? ref : numberText(ref);
+  return text !== undefined && text.length <= MAX_REF_LENGTH;
 }
