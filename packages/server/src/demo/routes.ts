@@ -8,13 +8,14 @@ import { authenticated, demand, operatorsOnly } from "../http/callers.ts";
 import type { Examples, HttpDeps } from "../http/deps.ts";
 import { HTML, SCRIPT, STOCK_CLIENT, STYLE, serveFiles } from "../http/pages.ts";
 
-type Deps = Pick<HttpDeps, "demo" | "auth" | "publisher" | "settings">;
+type Deps = Pick<HttpDeps, "demo" | "auth" | "publisher" | "settings" | "push">;
 
 const PAGE = fileURLToPath(new URL("./page/", import.meta.url));
 const FILES = [
   { url: "/demo", file: join(PAGE, "index.html"), type: HTML },
   { url: "/demo/demo.css", file: join(PAGE, "demo.css"), type: STYLE },
   { url: "/demo/demo.js", file: join(PAGE, "demo.js"), type: SCRIPT },
+  { url: "/demo/inbox.js", file: join(PAGE, "inbox.js"), type: SCRIPT },
   { url: "/demo/socket.io.js", file: STOCK_CLIENT, type: SCRIPT },
 ];
 
@@ -37,6 +38,7 @@ export function demoRoutes(deps: Deps): FastifyPluginAsyncZod {
         channels: CHANNELS,
         wsPort: gatewayPort(deps) ?? null,
         buttons: deps.demo !== undefined,
+        inbox: deps.demo !== undefined && deps.push !== undefined,
       });
     });
 

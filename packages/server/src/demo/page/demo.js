@@ -1,4 +1,5 @@
 // The demo page: the stock Socket.IO client and nothing else. Whatever comes from outside is set as text, never as HTML.
+import { identity, openInbox, report } from "/demo/inbox.js";
 import { io } from "/demo/socket.io.js";
 
 const MAX_EVENTS = 200;
@@ -9,7 +10,10 @@ const gateway = config.wsPort === null ? "" : `${location.protocol}//${location.
 /** When a button was pressed, by the channel that will hear of it, to show how long the way was. */
 const pressedAt = new Map();
 
-for (const name of config.namespaces) listen(`/${name}`, name);
+for (const name of config.namespaces) {
+  const socket = listen(`/${name}`, name);
+  if (config.inbox && name === "notifications") report(socket);
+}
 listen("/channels", undefined, (socket) => {
   // In every connect handler: after a resume it is harmless, after a restart it is needed.
   for (const channel of config.channels) socket.emit("subscribe", { channel });
@@ -31,8 +35,10 @@ if (!config.buttons) {
   outcome("The buttons work under AUTH=off only.", true);
 }
 
+if (config.inbox) openInbox(press).catch((error) => outcome(error.message, true));
+
 function listen(path, channel, onConnect = () => {}) {
-  const socket = io(`${gateway}${path}`);
+  const socket = io(`${gateway}${path}`, config.inbox ? { auth: identity } : {});
   const show = status(path, channel === undefined ? config.channels.join(", ") : "refreshes");
 
   socket.on("connect", () => {
@@ -57,6 +63,7 @@ function listen(path, channel, onConnect = () => {}) {
   socket.on("gap", (gap, id) =>
     add("gap", gap.channels?.join(", ") ?? "all", "something may be missing: fetch again", id),
   );
+  return socket;
 }
 
 function status(path, about) {
@@ -113,7 +120,8 @@ async function press(control, channel, action) {
   control.disabled = true;
   pressedAt.set(channel, performance.now());
   try {
-    outcome(await action(), false);
+    const answer = await action();
+    outcome(typeof answer === "string" ? answer : JSON.stringify(answer), false);
   } catch (error) {
     pressedAt.delete(channel);
     outcome(error.message, true);
