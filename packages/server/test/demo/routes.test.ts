@@ -119,5 +119,6 @@ test("the page's policy lets it reach a gateway on a port of its own", async () 
     channels: ["chat", "orders"],
     wsPort: 4001,
     buttons: true,
+    inbox: false,
   });
 });
