@@ -1,19 +1,16 @@
 /** All the wiring of a node, and nothing else: parts are made, handed to each other, started and stopped here. */
 import { createServer, type Server as HttpServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
-import { History, Interest, PresenceTracker, Publisher, Relay, Ring, Sequencer } from "@carillon/core";
+import { History, Interest, Publisher, Relay, Ring, Sequencer } from "@carillon/core";
 import { CHANNEL_NAMESPACES, compilePattern, type Position, type Publication, parseId } from "@carillon/protocol";
 import type { Logger as PinoLogger } from "pino";
 import { buildAuth } from "./auth/build.ts";
 import type { Principal } from "./auth/principal.ts";
 import { mayRead } from "./auth/reading.ts";
 import { buildBackbone } from "./backbone.ts";
-import { ChannelRates } from "./cluster/channel-rates.ts";
-import { Channels } from "./cluster/channels.ts";
-import { Nodes } from "./cluster/nodes.ts";
+import { ClusterSide } from "./cluster-side.ts";
 import { drain, stopInOrder } from "./drain.ts";
 import { Admission } from "./gateway/admission.ts";
-import { Attendance } from "./gateway/attendance.ts";
 import type { Carrier } from "./gateway/carrier.ts";
 import { CatchUp } from "./gateway/catch-up.ts";
 import type { Connection } from "./gateway/connection.ts";
@@ -177,8 +174,17 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   });
   const replay = new Replay({ history, log, sequencer, settled, spreadMs, meter, maxBytes: REPLAY_MAX_BYTES });
   const spread = new Spread({ budgetPerS: settings.refetchBudgetPerS, nodes: () => io.of("/").adapter.serverCount() });
-  const tracker = new PresenceTracker({ presence: backbone.presence, meter, logger });
-  const attendance = new Attendance(tracker);
+  const cluster = new ClusterSide({
+    settings,
+    backbone,
+    node,
+    health,
+    sequencer,
+    transports,
+    gateway: () => gateway,
+    meter,
+    logger,
+  });
   const wsHub = new PlainHub("ws", plainCodec);
   const eventsHub = new PlainHub("events", sseCodec);
   const maxUnsentBytes = 2 * highWaterBytes + REPLAY_MAX_BYTES;
@@ -194,7 +200,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     quota: ({ kind, user }) => quotas.publish({ kind, name: user ?? "" }),
     hooks: {
       ...noHooks,
-      state: (connection, foreground) => attendance.said(connection, foreground),
+      state: (connection, foreground) => cluster.attendance.said(connection, foreground),
       seen: (connection, eventIds) => push?.seen(connection, eventIds),
       refreshAuth: (connection, token) => credentials.renew(connection, token),
     },
@@ -237,7 +243,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     sessions,
     spread,
     interest,
-    attendance,
+    attendance: cluster.attendance,
     admit,
     sliceSize: 5000,
     highWaterMarkBytes: highWaterBytes,
@@ -253,28 +259,6 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     logger,
   });
   auth.revocations.onRevoked((revocation) => credentials.revoked(revocation));
-  const nodes = new Nodes({
-    roster: backbone.rosters.nodes,
-    name: node,
-    roles: settings.roles,
-    health,
-    sequencer,
-    transports: () => transports.byKind(),
-    connections: () => gateway.connections(),
-    users: () => tracker.users,
-    meter,
-    logger,
-  });
-  const rates = new ChannelRates();
-  sequencer.listen(rates);
-  const channels = new Channels({
-    roster: backbone.rosters.channels,
-    name: node,
-    everyone: () => gateway.everyone(),
-    rates,
-    meter,
-    logger,
-  });
   const admission = new Admission({
     closed: () =>
       health.state === "draining"
@@ -345,7 +329,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     ...(serves && { streams }),
     health,
     presence: backbone.presence,
-    cluster: { nodes: () => nodes.view(), channels: (offset, limit) => channels.page(offset, limit) },
+    cluster,
     ...(settings.metricsPort === undefined && { metrics: meter }),
     ...(settings.auth.mode === "off" && {
       demo: { wsPort: () => portOf(wsServer), ...(postgres !== undefined && { examples: postgres.examples }) },
@@ -408,9 +392,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   credentials.start();
   users.start();
   backbone.start();
-  tracker.start();
-  nodes.start();
-  channels.start();
+  cluster.start();
   relay?.start();
   const stopSampling = sampleGauges({ meter, sequencer, ring, gateway, transports });
   await http.listen({ port: settings.port, host: settings.host, backlog: LISTEN_BACKLOG });
@@ -432,7 +414,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     const settled = () => (relay === undefined || relay.synced) && (postgres === undefined || postgres.settled);
     while (!settled() && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
     health.enter("ready");
-    nodes.changed();
+    cluster.changed();
     logger.info({}, "ready");
   }
 
@@ -449,7 +431,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     const timeoutMs = settings.drainTimeoutS * 1000;
     const deadlineMs = performance.now() + timeoutMs - Math.min(STOP_RESERVE_MS, timeoutMs / 4);
     health.enter("draining");
-    nodes.changed();
+    cluster.changed();
     await drain({
       timeoutMs,
       delayMs: settings.drainDelayS * 1000,
@@ -469,8 +451,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       [
         ["relay", () => relay?.stop()],
         ["postgres", () => postgres?.stop()],
-        ["presence", () => tracker.stop()],
-        ["reports", () => Promise.all([nodes.stop(), channels.stop()])],
+        ["cluster", () => cluster.stop()],
         ["leases", () => backbone.release()],
         ["connections", () => io.close()],
         ["http", () => Promise.all([http.close(), metricsHttp?.close()])],
