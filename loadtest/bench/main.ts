@@ -12,10 +12,11 @@ import { machine } from "./machine.ts";
 import { publish } from "./publish.ts";
 import { reconnect } from "./reconnect.ts";
 import { scale } from "./scale.ts";
+import { stall } from "./stall.ts";
 import { printTable, type Table } from "./table.ts";
 import { writes } from "./writes.ts";
 
-const BENCHES: readonly Bench[] = [writes, latency, append, fanout, idle, connect, publish, reconnect, scale];
+const BENCHES: readonly Bench[] = [writes, latency, append, fanout, stall, idle, connect, publish, reconnect, scale];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -6,14 +6,16 @@ export interface Subject {
   readonly name: "product" | "stock";
   readonly url: string;
   readonly pid: number;
+  /** What it wrote so far. */
+  output(): string;
   stop(): Promise<unknown>;
 }
 
-export type StartSubject = (redisUrl: string) => Promise<Subject>;
+export type StartSubject = (redisUrl: string, nodeOptions?: readonly string[]) => Promise<Subject>;
 
 const stockProgram = fileURLToPath(new URL("../chaos/baseline/main.ts", import.meta.url));
 
-export const product: StartSubject = async (redisUrl) => {
+export const product: StartSubject = async (redisUrl, nodeOptions = []) => {
   const node = new NodeServer({
     REDIS_URL: redisUrl,
     LOG_LEVEL: "info",
@@ -21,25 +23,25 @@ export const product: StartSubject = async (redisUrl) => {
     MAX_CONNECTIONS: "100000",
     REDIS_PREFIX: "bench",
     // As in the image.
-    NODE_OPTIONS: "--max-semi-space-size=16",
+    NODE_OPTIONS: ["--max-semi-space-size=16", ...nodeOptions].join(" "),
   });
   await node.start();
   await waitFor(async () => (await node.readyz()).status === 200, { what: "the node to be ready", timeoutMs: 60_000 });
-  return { name: "product", url: node.url, pid: node.pid, stop: () => node.stop() };
+  return { name: "product", url: node.url, pid: node.pid, output: () => node.output, stop: () => node.stop() };
 };
 
-export const stock: StartSubject = async (redisUrl) => {
+export const stock: StartSubject = async (redisUrl, nodeOptions = []) => {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const service = new Service({
     name: "the stock node",
     command: process.execPath,
     args: [stockProgram],
-    env: { PATH: process.env.PATH ?? "", PORT: String(port), REDIS_URL: redisUrl },
+    env: { PATH: process.env.PATH ?? "", PORT: String(port), REDIS_URL: redisUrl, NODE_OPTIONS: nodeOptions.join(" ") },
     ready: (running) => running.output.includes('"listening"'),
   });
   await service.start();
-  return { name: "stock", url, pid: service.pid, stop: () => service.stop() };
+  return { name: "stock", url, pid: service.pid, output: () => service.output, stop: () => service.stop() };
 };
 
 /** Publishes `events` messages in one call and resolves when it is answered. */

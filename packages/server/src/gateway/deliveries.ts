@@ -90,6 +90,9 @@ export class Deliveries {
     const end = Math.min(job.targets.length, job.next + this.#budget);
     const visited = end - job.next;
     let written = 0;
+    // Neighbours mostly share one.
+    let style: FrameStyle | undefined;
+    let frame: Frame = [];
     for (; job.next < end; job.next++) {
       const connection = job.targets[job.next]!;
       if (connection.state !== "live" || !connection.awaits(job.position)) continue;
@@ -97,7 +100,10 @@ export class Deliveries {
         this.#options.onSlow(connection);
         continue;
       }
-      const frame = frameFor(job, connection.style);
+      if (connection.style !== style) {
+        style = connection.style;
+        frame = frameFor(job, style);
+      }
       if (job.follows) connection.deliver(frame, job.position);
       else connection.advance(frame, job.position);
       written++;
