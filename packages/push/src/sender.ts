@@ -32,16 +32,16 @@ export interface SenderOptions {
   readonly brake: Brake;
   readonly meter: Pick<Meter, "count" | "set" | "observe">;
   readonly logger: Logger;
-  /** Default 4. */
+  /** Default 3. */
   readonly lanes?: number;
-  /** Messages that one lane sends at a time; default, and at most, 100. */
+  /** Messages that one lane sends at a time; default, and at most, 50. */
   readonly batch?: number;
 }
 
 /** Of one lane. Small enough that what was looked up is fresh when it leaves, and that a silent answer holds few others up. */
-const MAX_BATCH = 100;
-const LANES = 4;
-const IDLE_MS = 300;
+const MAX_BATCH = 50;
+const LANES = 3;
+const IDLE_MS = 500;
 const PAUSED_MS = 1000;
 const KEEP_EVERY_MS = 5000;
 const SAMPLE_EVERY_MS = 5000;

@@ -23,6 +23,7 @@ export interface Attempt {
 }
 
 export class Stage {
+  readonly url: string;
   readonly pool: pg.Pool;
   readonly database: Database;
   readonly pauses: Pauses;
@@ -32,6 +33,7 @@ export class Stage {
   #events = 0;
 
   constructor(url: string, fcm: FcmServer) {
+    this.url = url;
     this.#fcm = fcm;
     this.pool = new pg.Pool({ connectionString: url, max: 12 });
     this.pool.on("error", () => {});

@@ -35,6 +35,8 @@ export interface FcmRequest {
   readonly message: FcmMessage;
   readonly httpVersion: string;
   readonly behaviour: FcmBehaviour;
+  /** It said yes; whether that was heard is another matter. */
+  accepted: boolean;
 }
 
 export interface StartFcmOptions {
@@ -187,9 +189,9 @@ export class FcmServer {
     const message = body.message ?? {};
     const target = message.token ?? message.fid ?? "";
     const behaviour = this.#behaviour(target);
-    if (!this.#options.countOnly && this.requests.length < MAX_REQUESTS) {
-      this.requests.push({ at: Date.now(), target, message, httpVersion: request.httpVersion, behaviour });
-    }
+    const { httpVersion } = request;
+    const heard: FcmRequest = { at: Date.now(), target, message, httpVersion, behaviour, accepted: false };
+    if (!this.#options.countOnly && this.requests.length < MAX_REQUESTS) this.requests.push(heard);
     const fault =
       request.headers.authorization !== "Bearer stand-in"
         ? ANSWERS.unauthenticated
@@ -198,7 +200,11 @@ export class FcmServer {
           : ANSWERS["no-such-project"];
     if (fault !== undefined) return answer(response, fault);
     const name = `projects/${PROJECT}/messages/${this.sends}`;
-    const accept = () => body.validate_only !== true && this.accepted.set(target, (this.accepted.get(target) ?? 0) + 1);
+    const accept = () => {
+      if (body.validate_only === true) return;
+      heard.accepted = true;
+      this.accepted.set(target, (this.accepted.get(target) ?? 0) + 1);
+    };
     await behave(behaviour, request, response, { status: 200, body: { name } }, accept);
   }
 

@@ -1,0 +1,53 @@
+/** `npm run push-chaos` and `npm run push-storm`: what becomes of pushes when everything fails, and when there are very many. */
+import { parseArgs } from "node:util";
+import { pushChaos } from "./chaos.ts";
+import { pushStorm } from "./storm.ts";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    users: { type: "string", default: "50" },
+    devices: { type: "string" },
+    notifications: { type: "string", default: "2000" },
+    "per-second": { type: "string" },
+    nodes: { type: "string", default: "1" },
+    "latency-ms": { type: "string", default: "50" },
+    seed: { type: "string", default: "1" },
+    help: { type: "boolean", short: "h", default: false },
+  },
+});
+const [command] = positionals;
+const say = (line: string) => void process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${line}\n`);
+
+if (values.help || (command !== "chaos" && command !== "storm")) {
+  console.log(`usage:
+  npm run push-chaos -- [--users 50] [--devices 120] [--notifications 2000] [--per-second 10] [--seed 1]
+  npm run push-storm -- [--devices 100000] [--nodes 1] [--per-second 5000] [--latency-ms 50]`);
+  process.exit(values.help ? 0 : 2);
+}
+
+if (command === "chaos") {
+  const result = await pushChaos({
+    users: Number(values.users),
+    devices: Number(values.devices ?? 120),
+    notifications: Number(values.notifications),
+    perSecond: Number(values["per-second"] ?? 10),
+    faultEveryMs: 5000,
+    seed: Number(values.seed),
+    say,
+  });
+  const { faults, struck, ...figures } = result;
+  console.log(JSON.stringify({ ...figures, struck: struck.length }, null, 2));
+  for (const fault of faults.slice(0, 20)) console.error(`FAULT ${fault}`);
+  console.log(faults.length === 0 ? "every notification was seen on screen or pushed" : `${faults.length} faults`);
+  process.exit(faults.length === 0 ? 0 : 1);
+}
+const storm = await pushStorm({
+  devices: Number(values.devices ?? 100_000),
+  nodes: Number(values.nodes),
+  perSecond: Number(values["per-second"] ?? 5000),
+  latencyMs: Number(values["latency-ms"]),
+  say,
+});
+console.log(JSON.stringify(storm, null, 2));
+process.exit(storm.pushed === storm.devices ? 0 : 1);
