@@ -20,6 +20,7 @@ export interface Connection {
   readonly token: string | undefined;
 }
 
+const OWN = ["CARILLON_URL", "CARILLON_KEY", "CARILLON_TOKEN", "CARILLON_PROFILE", "CARILLON_CONFIG"];
 const DEFAULT_URL = "http://127.0.0.1:3000";
 
 /** The options that `connectionOf` reads. */
@@ -51,6 +52,11 @@ export function settingOf(
 ): string | undefined {
   const profile: Profile = loadProfile(profileName, io);
   return secret(option) ?? given(io.env[variable]) ?? profile[name];
+}
+
+/** A node warns of variables that look like settings of its own and are none. */
+export function nodeEnvironment(env: Io["env"]): Io["env"] {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !OWN.includes(name)));
 }
 
 export function httpUrl(text: string): URL {

@@ -42,7 +42,10 @@ afterAll(async () => {
 test("a deployment that is set up well has no problem and no warning", async () => {
   const url = await balancer({});
 
-  const { code, findings } = await doctor(["--url", url, "--node", nodes[0]!.url, "--node", nodes[1]!.url, "--wait"]);
+  const { code, findings } = await doctor(["--node", nodes[0]!.url, "--node", nodes[1]!.url, "--wait"], {
+    ...env,
+    CARILLON_URL: url,
+  });
 
   expect(findings.filter(({ status }) => status !== "ok" && status !== "skipped")).toEqual([]);
   expect(code).toBe(0);

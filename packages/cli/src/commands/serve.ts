@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import type { Io } from "../io.ts";
+import { nodeEnvironment } from "../settings.ts";
 
 export function serveCommand(io: Io): Command {
   return new Command("serve")
@@ -17,6 +18,6 @@ Examples:
     )
     .action(async () => {
       const { runNode } = await import("@carillon/server");
-      await runNode(io.env);
+      await runNode(nodeEnvironment(io.env));
     });
 }

@@ -3,6 +3,7 @@ import { parseEnv } from "node:util";
 import type { Settings } from "@carillon/server";
 import { usage } from "../failure.ts";
 import type { Io } from "../io.ts";
+import { nodeEnvironment } from "../settings.ts";
 import { DOCS, type Finding, ok, problem, skipped, warning } from "./finding.ts";
 
 export interface NodeSettings {
@@ -18,9 +19,10 @@ const TELLING = /^(AUTH|JWT_|JWKS_URL|API_KEYS|REDIS_|DATABASE_)/;
 
 /** The environment, and what a file of it adds. */
 export function nodeEnv(file: string | undefined, env: Env): Env {
-  if (file === undefined) return env;
+  const own = nodeEnvironment(env);
+  if (file === undefined) return own;
   try {
-    return { ...env, ...parseEnv(readFileSync(file, "utf8")) };
+    return { ...own, ...parseEnv(readFileSync(file, "utf8")) };
   } catch {
     throw usage(`${file} can't be read`, "give the path of a file with lines like REDIS_URL=redis://…");
   }
