@@ -60,6 +60,8 @@ async function tail(channels: readonly string[], options: Options, io: Io): Prom
     url: url.origin,
     ...(token !== undefined && { token }),
     ...(options.user !== undefined && { auth: { user: options.user } }),
+    // Needs no stickiness of the balancer, and keeps no cookie that would give it some.
+    socket: { transports: ["websocket", "polling"], tryAllTransports: true },
     onError: (error) => io.err.write(`${paint(io.err, "yellow", "warning:")} ${error.message} (${error.code})\n`),
   });
   // Somebody who debugs looks at a terminal, not at the application: their phone still gets its pushes.
