@@ -44,11 +44,11 @@ export class Credentials {
   }
 
   /** A token that should hold. Rejects with `TOKEN_SOURCE_FAILED`. */
-  get(): Promise<string | undefined> {
+  async get(): Promise<string | undefined> {
     const { token } = this.#options;
-    if (typeof token !== "function") return Promise.resolve(token);
+    if (typeof token !== "function") return token;
     const tooShort = this.#token === undefined || this.#endsAt - Date.now() < TOO_SHORT_MS;
-    return tooShort ? this.#ask(token) : Promise.resolve(this.#token);
+    return tooShort ? this.#ask(token) : this.#token;
   }
 
   /** The server let a connection in with it. */
@@ -114,7 +114,8 @@ export class Credentials {
       this.#held = token;
     } catch (error) {
       if (signal.aborted) return;
-      report(error as ClientError);
+      // The connection that ended over it: the next one begins with the new token.
+      if ((error as ClientError).code !== "DISCONNECTED") report(error as ClientError);
     }
     this.#schedule();
   }

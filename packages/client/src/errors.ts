@@ -20,13 +20,13 @@ export type ClientErrorCode =
 
 /** Every failure that the client reports. */
 export class ClientError extends Error {
+  override readonly name = "ClientError";
   readonly code: ClientErrorCode;
   /** When to try again, where the server said so. */
   readonly retryAfterS: number | undefined;
 
   constructor(code: ClientErrorCode, message: string, options: { cause?: unknown; retryAfterS?: number } = {}) {
     super(message, options);
-    this.name = "ClientError";
     this.code = code;
     this.retryAfterS = options.retryAfterS;
   }

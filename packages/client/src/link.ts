@@ -67,9 +67,12 @@ export class Link implements NamespaceContext {
     return createBackoff(this.manager.reconnectionDelay(), this.manager.reconnectionDelayMax());
   }
 
-  onConnect(namespace: Namespace): void {
-    if (this.#foreground !== undefined) namespace.socket.emit("state", { foreground: this.#foreground });
-    this.#tellSeen(namespace);
+  /** What the server should know of this client, and does not yet. */
+  tell({ socket }: Namespace): void {
+    if (this.#foreground !== undefined) socket.emit("state", { foreground: this.#foreground });
+    if (this.#seen.length === 0) return;
+    socket.emit("seen", { ids: this.#seen });
+    this.#seen = [];
   }
 
   onChange(): void {
@@ -81,13 +84,13 @@ export class Link implements NamespaceContext {
 
   setForeground(foreground: boolean): void {
     this.#foreground = foreground;
-    for (const { socket } of this.#connected()) socket.emit("state", { foreground });
+    for (const namespace of this.#connected()) this.tell(namespace);
     if (foreground) this.#checkAlive();
   }
 
   seen(ids: readonly string[]): void {
     this.#seen = [...this.#seen, ...ids].slice(-MAX_SEEN);
-    for (const namespace of this.#connected()) this.#tellSeen(namespace);
+    for (const namespace of this.#connected()) this.tell(namespace);
   }
 
   close(): void {
@@ -102,12 +105,6 @@ export class Link implements NamespaceContext {
 
   #connected(): Namespace[] {
     return this.#all().filter(({ socket }) => socket.connected);
-  }
-
-  #tellSeen({ socket }: Namespace): void {
-    if (this.#seen.length === 0) return;
-    socket.emit("seen", { ids: this.#seen });
-    this.#seen = [];
   }
 
   /** Of one namespace for all: a token belongs to the connection that they share. */

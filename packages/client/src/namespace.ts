@@ -23,8 +23,8 @@ export interface NamespaceContext {
   readonly report: (error: ClientError) => void;
   /** Its state is another one. */
   readonly onChange: () => void;
-  /** Let in; what was missed is still to come. */
-  readonly onConnect: (namespace: Namespace) => void;
+  /** It was let in; what was missed is still to come. */
+  tell(namespace: Namespace): void;
 }
 
 /** A page that lets go of its last handler and takes the next one should not connect anew for that. */
@@ -33,7 +33,7 @@ const MAX_PENDING = 1000;
 /** Only the application can change these. */
 const ENDED: readonly string[] = ["refused", "closed"];
 /** No other token helps, nor does asking again. */
-const FINAL: readonly string[] = ["FORBIDDEN", "REVOKED", "UNKNOWN_NAMESPACE"];
+const FINAL = /^(FORBIDDEN|REVOKED|UNKNOWN_|INVALID_)/;
 
 export class Namespace {
   status: Exclude<Status, { state: "offline" }> = { state: "idle" };
@@ -169,7 +169,7 @@ export class Namespace {
 
   #connected(): void {
     this.#context.credentials.accept(this.#token);
-    this.#context.onConnect(this);
+    this.#context.tell(this);
     this.claims.assertAll();
   }
 
@@ -185,7 +185,7 @@ export class Namespace {
     // Socket.IO itself refuses a namespace that the server does not have, without a code.
     const code = error.data?.code ?? "UNKNOWN_NAMESPACE";
     const aboutToken = code === "UNAUTHENTICATED" || code === "TOKEN_EXPIRED";
-    if (aboutToken ? this.#context.credentials.reject(this.#token, code) : !FINAL.includes(code)) {
+    if (aboutToken ? this.#context.credentials.reject(this.#token, code) : !FINAL.test(code)) {
       this.#later(() => this.socket.connect());
       return;
     }

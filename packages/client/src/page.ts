@@ -20,8 +20,8 @@ export function isForeground(): boolean | undefined {
   return page.document && page.document.visibilityState !== "hidden";
 }
 
-/** Calls `onChange` when the page is shown, hidden, restored or thawed, and when the network comes or goes. */
+/** Calls `onChange` when the page is shown, hidden or restored, and when the network comes or goes. */
 export function watchPage(onChange: () => void, signal: AbortSignal): void {
-  for (const event of ["visibilitychange", "resume"]) page.document?.addEventListener(event, onChange, { signal });
+  page.document?.addEventListener("visibilitychange", onChange, { signal });
   for (const event of ["online", "offline", "pageshow"]) page.addEventListener?.(event, onChange, { signal });
 }

@@ -59,9 +59,9 @@ export function useSubscription<T = unknown>(
   useEffect(() => {
     const { since, onGap, onRefresh } = latest.current;
     return client.subscribe(channel, (payload, message) => latest.current.handler(payload as T, message), {
-      ...(since !== undefined && { since }),
-      ...(onGap !== undefined && { onGap: (gap: Gap) => latest.current.onGap?.(gap) }),
-      ...(onRefresh !== undefined && { onRefresh: (refresh: Refresh) => latest.current.onRefresh?.(refresh) }),
+      since,
+      onGap: onGap && ((gap: Gap) => latest.current.onGap?.(gap)),
+      onRefresh: onRefresh && ((refresh: Refresh) => latest.current.onRefresh?.(refresh)),
     });
   }, [client, channel, latest]);
 }

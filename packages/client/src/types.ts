@@ -6,21 +6,21 @@ export type TokenSource = (signal: AbortSignal) => string | undefined | Promise<
 
 export interface ClientOptions {
   /** Where Carillon is: `https://realtime.example.com`. Default: where the page comes from. */
-  url?: string;
+  url?: string | undefined;
   /** A token, or who to ask for one: before it expires, and when the server says that it has. */
-  token?: string | TokenSource;
+  token?: string | TokenSource | undefined;
   /** The device's name in the notification service. */
-  installationId?: string;
+  installationId?: string | undefined;
   /** More of the handshake: under `AUTH=off` `{ user: "42", roles: ["admin"] }`. */
-  auth?: Readonly<Record<string, unknown>>;
+  auth?: Readonly<Record<string, unknown>> | undefined;
   /** What went wrong beside what a promise rejects with: refusals, handlers that threw, gaps that nobody takes. Default: the console. */
-  onError?: (error: ClientError) => void;
+  onError?: ((error: ClientError) => void) | undefined;
   /** How long a request may take, waiting for a connection included. Default 10,000. */
-  requestTimeoutMs?: number;
+  requestTimeoutMs?: number | undefined;
   /** Closes the client. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Options of Socket.IO's manager, such as `path`, `transports` or `reconnectionDelayMax`. */
-  socket?: Partial<ManagerOptions>;
+  socket?: Partial<ManagerOptions> | undefined;
 }
 
 /**
@@ -80,16 +80,16 @@ export interface Subscription {
 }
 
 export interface RequestOptions {
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 export interface SubscribeOptions extends RequestOptions {
   /** Also what was published after this id. */
-  since?: string;
+  since?: string | undefined;
   /** Messages may be missing, or one was too large. */
-  onGap?: (gap: Gap) => void;
+  onGap?: ((gap: Gap) => void) | undefined;
   /** Refreshes on this channel, to those who follow it by messages. */
-  onRefresh?: (refresh: Refresh) => void;
+  onRefresh?: ((refresh: Refresh) => void) | undefined;
 }
 
 /** Where a room is: in a refresh namespace, or within a channel. */

@@ -132,6 +132,7 @@ test("a revoked user stays away and knows why", async () => {
 
 test("a namespace and a channel that are not for this user are refused, and the others go on", async () => {
   const { client, errors } = create(sign());
+  const misnamed = create(sign(), { installationId: "a\u0000name" }).client;
 
   const outcomes = await Promise.allSettled([
     client.onRefresh("users", () => {}).ready,
@@ -143,6 +144,7 @@ test("a namespace and a channel that are not for this user are refused, and the 
 
   const codes = outcomes.map((outcome) => (outcome.status === "rejected" ? outcome.reason.code : "ok"));
   expect(codes).toEqual(["FORBIDDEN", "FORBIDDEN", "ok", "ok", "FORBIDDEN"]);
+  expect(await misnamed.onRefresh("trips", () => {}).ready.catch(({ code }) => code)).toBe("INVALID_ID");
   expect(errors.map(({ code }) => code)).toEqual(["FORBIDDEN", "FORBIDDEN"]);
   expect(client.status).toMatchObject({ state: "connected" });
 });
@@ -160,4 +162,19 @@ test("a token source that fails is asked again, later and later, and told of", a
   expect(errors.map(({ code, cause }) => [code, (cause as Error).message])).toEqual(
     Array(2).fill(["TOKEN_SOURCE_FAILED", "the login service is away"]),
   );
+});
+
+test("a namespace that a renewed token no longer opens is refused with the code, where stock clients only hear that they were cut off", async () => {
+  let asked = 0;
+  const { client, errors } = create(() =>
+    asked++ === 0 ? sign({ roles: ["admin"], exp: seconds(8) }) : sign({ roles: [] }),
+  );
+  const users = client.onRefresh("users", () => {});
+  const trips = client.onRefresh("trips", () => {});
+  await Promise.all([users.ready, trips.ready]);
+
+  await waitFor(() => errors.length > 0, { what: "the refusal", timeoutMs: 20_000 });
+
+  expect(errors.map(({ code }) => code)).toEqual(["FORBIDDEN"]);
+  expect(client.status).toMatchObject({ state: "connected" });
 });

@@ -1,5 +1,5 @@
 /** The SDK against real nodes that die. */
-import { type Cluster, startCluster, startRedis, waitFor } from "@carillon/testkit";
+import { api, type Cluster, startCluster, startNode, startProxy, startRedis, waitFor } from "@carillon/testkit";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { type Client, type ClientOptions, createClient, type Gap, type Status } from "../src/index.ts";
 import { heard, message, QUICK, refresh } from "./kit.ts";
@@ -240,4 +240,58 @@ test("a closed client has let go of everything, and says so", async () => {
   expect(await waiting).toBe("CLOSED");
   expect(() => client.subscribe("chat", () => {})).toThrow(expect.objectContaining({ code: "CLOSED" }));
   await expect(client.publish("chat", { text: "" })).rejects.toMatchObject({ code: "CLOSED" });
+});
+
+test("whoever comes back to a connection that died in silence is on another one within seconds, and has missed nothing", async () => {
+  const [node] = cluster.nodes;
+  const proxy = await startProxy(node!.port);
+  const texts: string[] = [];
+  const client = create({ url: `http://127.0.0.1:${proxy.port}` });
+  await client.subscribe("chat", ({ text }) => texts.push(text)).ready;
+
+  proxy.blackhole();
+  await message(node!.url, "chat", { text: "missed" });
+  client.setForeground(true);
+  const began = performance.now();
+  await waitFor(() => client.status.state === "connecting", { what: "the client to notice", timeoutMs: 15_000 });
+  const tookMs = performance.now() - began;
+  await proxy.restore();
+  await waitFor(() => texts.length > 0, { what: "what it missed", timeoutMs: 30_000 });
+
+  // Engine.IO's own pings would take 45 s.
+  expect(tookMs).toBeLessThan(10_000);
+  expect(texts).toEqual(["missed"]);
+  client.close();
+  await proxy.close();
+});
+
+test("refreshes that ask to be spread wait, and those of one scope become one", async () => {
+  const node = await startNode({ COALESCE_MS: "0", REFETCH_BUDGET_PER_S: "1" });
+  const client = create({ url: node.url });
+  const heard: string[] = [];
+  await client.onRefresh("trips", ({ scope, id }) => heard.push(`${scope} ${id}`)).ready;
+  await refresh(node.url, "trips", "OTHER");
+  const ids = await Promise.all([refresh(node.url, "trips", "SAME"), refresh(node.url, "trips", "SAME")]);
+  await waitFor(() => heard.some((told) => told.startsWith("SAME")), { what: "the refresh" });
+  await waitFor(() => heard.some((told) => told.startsWith("OTHER")), { what: "the other one" });
+
+  const same = heard.filter((told) => told.startsWith("SAME"));
+  expect(same.at(-1)).toBe(`SAME ${ids.sort().at(-1)}`);
+  expect(same.length).toBeLessThanOrEqual(2);
+  await node.stop();
+});
+
+test("the cluster knows whether somebody looks at this client, also after it came back", async () => {
+  const client = create({ auth: { user: "watched" }, installationId: "phone" });
+  client.setForeground(false);
+  await client.onRefresh("notifications", () => {}).ready;
+  client.seen(["event-1"]);
+  const foreground = async () => {
+    const { text } = await api(cluster.url).get("/api/presence/watched");
+    return /"foreground":(true|false)/.exec(text)?.[1];
+  };
+
+  await waitFor(async () => (await foreground()) === "false", { what: "the background", timeoutMs: 20_000 });
+  client.setForeground(true);
+  await waitFor(async () => (await foreground()) === "true", { what: "the foreground", timeoutMs: 20_000 });
 });
