@@ -22,7 +22,7 @@ beforeAll(async () => {
   for (const name of ["src", "build.ts", "pack.ts", "package.json", "tsconfig.json", "README.md"])
     await cp(join(source, name), join(work, name), { recursive: true });
   await symlink(join(source, "node_modules"), join(work, "node_modules"));
-  await run("npm", ["pack", "--pack-destination", work], { cwd: work });
+  await run("npm", ["pack", "--offline", "--no-update-notifier", "--pack-destination", work], { cwd: work });
   const tarball = (await readdir(work)).find((name) => name.endsWith(".tgz"))!;
 
   app = join(work, "app");
