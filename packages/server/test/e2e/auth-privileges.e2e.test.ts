@@ -199,4 +199,7 @@ async function inboxAndPushWork(url: string, postgres: PostgresServer, eventId: 
   expect(await ada.post("/api/inbox/archive", { ids: [eventId] })).toMatchObject({ body: { changed: 1 } });
   expect(await ada.get("/api/inbox/counts")).toMatchObject({ body: { unread: 1, total: 1, archived: 1 } });
   expect(await ada.delete("/api/devices/phone")).toMatchObject({ status: 204 });
+  await ada.put("/api/devices/tablet", { token: "u", platform: "ios" });
+  expect(await api(url).delete("/api/users/user-1/connections", undefined, OPERATOR)).toMatchObject({ status: 204 });
+  expect(await postgres.query("select from carillon.device")).toEqual([]);
 }

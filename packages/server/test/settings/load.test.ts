@@ -187,14 +187,26 @@ test.each<[Record<string, string>, string]>([
   [{ NAMESPACES: "," }, "NAMESPACES"],
   [{ EVENT_ROUTES: "a.*=nowhere" }, "EVENT_ROUTES"],
   [{ EVENT_ROUTES: "a.*=trips=users" }, "EVENT_ROUTES"],
+  [{ NOTIFY_ROUTES: "A_*=nowhere" }, "NOTIFY_ROUTES"],
+  [{ PUSH_POLICY: "always" }, "PUSH_POLICY"],
+  [{ PUSH_POLICY: "A=sometimes" }, "PUSH_POLICY"],
+  [{ PUSH_POLICY: "A B=always" }, "PUSH_POLICY"],
   [{ MIGRATE: "constructor" }, "MIGRATE"],
 ])("%j is refused by the name %s", (env, name) => {
   expect(Object.keys(faultsOf({ ...OFF, ...env }))).toEqual([name]);
 });
 
-test("the default event routes keep to the namespaces that there are", () => {
-  expect(loadSettings({ ...OFF, NAMESPACES: "trips" }).eventRoutes).toEqual([
-    { pattern: "trip.*", namespaces: ["trips"] },
+test("the default routes of events and notifications keep to the namespaces that there are", () => {
+  const { eventRoutes, push } = loadSettings({ ...OFF, NAMESPACES: "trips" });
+
+  expect(eventRoutes).toEqual([{ pattern: "trip.*", namespaces: ["trips"] }]);
+  expect(push.notifyRoutes).toEqual([{ pattern: "TRIP_*|VEHICLE_*", namespaces: ["trips"] }]);
+});
+
+test("PUSH_POLICY keeps its rules in order, with room for spaces", () => {
+  expect(loadSettings({ ...OFF, PUSH_POLICY: " TRIP_*|A = always ; *=user-not-foreground" }).push.policy).toEqual([
+    { pattern: "TRIP_*|A", when: "always" },
+    { pattern: "*", when: "user-not-foreground" },
   ]);
 });
 
