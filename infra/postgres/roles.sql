@@ -29,10 +29,19 @@ grant select on sequence carillon.outbox_id_seq to carillon_node;
 grant execute on function carillon.rebuild() to carillon_node;
 -- Inboxes, devices and pushes are its own.
 grant select, insert, update, delete on
-  carillon.inbox_entry, carillon.device, carillon.push_seen, carillon.push_attempt, carillon.notify_request to carillon_node;
+  carillon.inbox_entry, carillon.device, carillon.push_seen, carillon.push_attempt, carillon.push_pause,
+  carillon.notify_request to carillon_node;
 grant usage on sequence carillon.device_revision to carillon_node;
 grant execute on function
   carillon.store_event(text, text[], text, text, text, jsonb, jsonb, boolean, text), carillon.refresh(text, text, jsonb) to carillon_node;
+-- The queue of pushes, where a node with FIREBASE_CREDENTIALS and MIGRATE=on has made it.
+do $$
+begin
+  if to_regnamespace('carillon_boss') is null then return; end if;
+  grant usage on schema carillon_boss to carillon_node;
+  grant select, insert, update, delete on all tables in schema carillon_boss to carillon_node;
+  grant execute on all functions in schema carillon_boss to carillon_node;
+end $$;
 
 -- Applications publish and notify, and see nothing of what others published or of anybody's inbox.
 grant usage on schema carillon to carillon_app;

@@ -29,10 +29,12 @@ export class Stage {
   readonly pauses: Pauses;
   readonly counts = new Map<string, number>();
   readonly #fcm: FcmServer;
+  readonly #migrate: boolean;
   readonly #closers: (() => Promise<unknown>)[] = [];
   #events = 0;
 
-  constructor(url: string, fcm: FcmServer) {
+  constructor(url: string, fcm: FcmServer, { migrate = true } = {}) {
+    this.#migrate = migrate;
     this.url = url;
     this.#fcm = fcm;
     this.pool = new pg.Pool({ connectionString: url, max: 12 });
@@ -54,7 +56,12 @@ export class Stage {
   }
 
   async queue(): Promise<PgBossQueue> {
-    const queue = new PgBossQueue({ pool: this.pool, database: this.database, migrate: true, logger: noLogger });
+    const queue = new PgBossQueue({
+      pool: this.pool,
+      database: this.database,
+      migrate: this.#migrate,
+      logger: noLogger,
+    });
     await queue.start();
     this.#closers.push(() => queue.stop());
     return queue;
