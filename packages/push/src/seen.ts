@@ -33,7 +33,8 @@ export class SeenReports {
   /** By their whole content: a client may say it again and again. */
   #waiting = new Map<string, Report>();
   #timer: NodeJS.Timeout | undefined;
-  #flushing: Promise<void> | undefined;
+  #flushing: Promise<boolean> | undefined;
+  #stopped = false;
 
   constructor(options: SeenOptions) {
     this.#options = options;
@@ -53,27 +54,30 @@ export class SeenReports {
     this.#schedule(this.#flushMs);
   }
 
-  /** Writes what waits, once, and ends. */
+  /** Writes what waits, if Postgres takes it now. Nothing may be reported after that. */
   async stop(): Promise<void> {
+    this.#stopped = true;
     clearTimeout(this.#timer);
-    await this.#flushing;
-    clearTimeout(this.#timer);
-    if (this.#waiting.size > 0) await this.#write();
-    clearTimeout(this.#timer);
+    let worked = (await this.#flushing) !== false;
+    while (worked && this.#waiting.size > 0) worked = await this.#write();
   }
 
   #schedule(ms: number): void {
-    if (this.#timer !== undefined || this.#flushing !== undefined || this.#waiting.size === 0) return;
+    const busy = this.#timer !== undefined || this.#flushing !== undefined;
+    if (busy || this.#stopped || this.#waiting.size === 0) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#flushing = this.#write().finally(() => {
+      this.#flushing = this.#write();
+      void this.#flushing.then((worked) => {
         this.#flushing = undefined;
+        const full = this.#waiting.size >= MAX_PER_STATEMENT;
+        this.#schedule(!worked ? RETRY_MS : full ? 0 : this.#flushMs);
       });
-      void this.#flushing.then(() => this.#schedule(this.#flushMs));
     }, ms);
   }
 
-  async #write(): Promise<void> {
+  /** Resolves with whether Postgres took them. */
+  async #write(): Promise<boolean> {
     const batch = [...this.#waiting].slice(0, MAX_PER_STATEMENT);
     const reports = batch.map(([, report]) => report);
     try {
@@ -92,11 +96,12 @@ export class SeenReports {
         ],
       });
       this.#options.meter.count("seenReports", rows.length, { outcome: "recorded" });
-      this.#options.meter.count("seenReports", batch.length - rows.length, { outcome: "too_late" });
+      this.#options.meter.count("seenReports", batch.length - rows.length, { outcome: "ignored" });
       for (const [key] of batch) this.#waiting.delete(key);
+      return true;
     } catch (error) {
       this.#options.logger.debug({ err: error }, "reports of what was seen could not be written yet");
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
+      return false;
     }
   }
 }
