@@ -5,6 +5,8 @@ import type { RedisConnections } from "./connections.ts";
 export interface RedisSeatsOptions {
   /** Begins the names of this node's seats. */
   readonly node: string;
+  /** A handshake waits no longer for a count. */
+  readonly timeoutMs: number;
 }
 
 /**
@@ -35,17 +37,18 @@ const SEAT_S = 600;
 const ALIVE_EVERY_MS = 2000;
 const ALIVE_MS = 8000;
 const PAGE = 500;
-/** A handshake waits no longer for a count, which leaves most of the least `CONNECT_TIMEOUT_MS` to the rest of it. */
-const TIMEOUT_MS = 250;
 
 export class RedisSeats implements Seats {
   readonly #connections: Pick<RedisConnections, "commands" | "names">;
   readonly #node: string;
+  readonly #timeoutMs: number;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(connections: Pick<RedisConnections, "commands" | "names">, { node }: RedisSeatsOptions) {
+  constructor(connections: Pick<RedisConnections, "commands" | "names">, options: RedisSeatsOptions) {
+    const { node, timeoutMs } = options;
     this.#connections = connections;
     this.#node = node.replaceAll(":", "_");
+    this.#timeoutMs = timeoutMs;
   }
 
   start(): void {
@@ -82,7 +85,7 @@ export class RedisSeats implements Seats {
   }
 
   #run<T>(send: (redis: Redis) => Promise<T>): Promise<T> {
-    return this.#connections.commands.run(send, { timeoutMs: TIMEOUT_MS });
+    return this.#connections.commands.run(send, { timeoutMs: this.#timeoutMs });
   }
 
   #live(): void {

@@ -111,12 +111,12 @@ describe("tickets", () => {
 describe("seats", () => {
   test("the limit holds over nodes, and a seat that was left is free", async () => {
     const { connect } = await world();
-    const [a, b] = ["a", "b"].map((node) => new RedisSeats(connect(), { node }));
+    const [a, b] = ["a", "b"].map((node) => new RedisSeats(connect(), { node, timeoutMs: 1000 }));
     for (const seats of [a!, b!]) {
       seats.start();
       onTestFinished(() => seats.stop());
     }
-    await new RedisSeats(connect(), { node: "c" }).take("other", "1", 1);
+    await new RedisSeats(connect(), { node: "c", timeoutMs: 1000 }).take("other", "1", 1);
 
     const taken = await Promise.all([1, 2, 3, 4].flatMap((i) => [a!.take("42", `${i}`, 3), b!.take("42", `${i}`, 3)]));
     expect(taken.filter(Boolean)).toHaveLength(3);
@@ -131,7 +131,7 @@ describe("seats", () => {
 
   test("seats of a dead node are no longer counted, those of a living one are", async () => {
     const { connect, redis, prefix } = await world();
-    const [dead, living] = ["dead", "living"].map((node) => new RedisSeats(connect(), { node }));
+    const [dead, living] = ["dead", "living"].map((node) => new RedisSeats(connect(), { node, timeoutMs: 1000 }));
     living!.start();
     onTestFinished(() => living!.stop());
     dead!.start();
@@ -150,7 +150,7 @@ describe("seats", () => {
 
   test("a Redis that lost its data is told again who is here", async () => {
     const { connect, redis, prefix } = await world();
-    const seats = new RedisSeats(connect(), { node: "a" });
+    const seats = new RedisSeats(connect(), { node: "a", timeoutMs: 1000 });
     seats.start();
     onTestFinished(() => seats.stop());
     await seats.take("42", "1", 1);

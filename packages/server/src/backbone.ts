@@ -73,6 +73,8 @@ export interface Backbone {
   close(): void;
 }
 
+const SEAT_TIMEOUT_MS = 1000;
+
 export interface BackboneOptions {
   readonly settings: Settings;
   readonly node: string;
@@ -128,7 +130,11 @@ function onRedis(redis: RedisSettings, { settings, node, meter, logger }: Backbo
   const bus = new RedisBus(connections, log, { nodeId: node, meter, logger });
   const interest = new RedisInterestRegistry(connections, { logger });
   const revocations = new RedisRevocations(connections, { retentionS: settings.auth.revocationRetentionS, logger });
-  const seats = new RedisSeats(connections, { node });
+  const seats = new RedisSeats(connections, {
+    node,
+    // While Redis is away the rest of a handshake needs its time, too.
+    timeoutMs: Math.min(settings.connectTimeoutMs / 4, SEAT_TIMEOUT_MS),
+  });
   const carries = settings.ingress.has("redis") && settings.roles.has("bridge");
   const feed = carries ? new RedisFeed(connections, { ...ingressChannels(settings), meter, logger }) : undefined;
   const lease = carries ? new RedisLease(connections, { name: "redis-ingress", meter, logger }) : undefined;

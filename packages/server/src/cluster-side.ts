@@ -18,9 +18,11 @@ export interface ClusterSideOptions {
   readonly node: string;
   readonly health: Pick<Health, "state" | "readiness">;
   readonly sequencer: Pick<Sequencer, "position" | "behind" | "listen">;
-  readonly transports: Pick<Transports, "byKind">;
   /** Made later, since it tells this side of its connections. */
-  readonly gateway: () => Pick<Gateway, "connections" | "everyone">;
+  readonly clients: () => {
+    readonly transports: Pick<Transports, "byKind">;
+    readonly gateway: Pick<Gateway, "connections" | "everyone">;
+  };
   readonly meter: PrometheusMeter;
   readonly logger: Logger;
 }
@@ -32,7 +34,7 @@ export class ClusterSide {
   readonly #channels: Channels;
 
   constructor(options: ClusterSideOptions) {
-    const { settings, backbone, node: name, health, sequencer, transports, gateway, meter, logger } = options;
+    const { settings, backbone, node: name, health, sequencer, clients, meter, logger } = options;
     const { presence, rosters } = backbone;
     this.#tracker = new PresenceTracker({ presence, meter, logger });
     this.attendance = new Attendance(this.#tracker);
@@ -42,15 +44,15 @@ export class ClusterSide {
       roles: settings.roles,
       health,
       sequencer,
-      transports: () => transports.byKind(),
-      connections: () => gateway().connections(),
+      transports: () => clients().transports.byKind(),
+      connections: () => clients().gateway.connections(),
       users: () => this.#tracker.users,
       meter,
       logger,
     });
     const rates = new ChannelRates();
     sequencer.listen(rates);
-    const everyone = () => gateway().everyone();
+    const everyone = () => clients().gateway.everyone();
     this.#channels = new Channels({ roster: rosters.channels, name, everyone, rates, meter, logger });
   }
 
