@@ -42,12 +42,14 @@ operate                U       E       R       F       F       +       F
 `;
 
 const CODES = { "+": "ok", U: "UNAUTHENTICATED", E: "TOKEN_EXPIRED", R: "REVOKED", F: "FORBIDDEN" } as const;
+/** Before anything is revoked here, however long it all takes. */
+const STARTED = now();
 /** Of whom the user was before, where a session is resumed with fewer rights. */
 const BEFORE = { channels: ["*"], rooms: ["*"], publish: ["*"], roles: ["admin"] };
 const KINDS: Record<string, (sub: string) => Promise<string | undefined>> = {
   nobody: async () => undefined,
   expired: (sub) => sign({ sub, exp: now() - 60, ...BEFORE }),
-  revoked: () => sign({ sub: "revoked", iat: now() - 60, ...BEFORE }),
+  revoked: () => sign({ sub: "revoked", iat: STARTED - 60, ...BEFORE }),
   plain: (sub) => sign({ sub }),
   chatter: (sub) => sign({ sub, channels: ["chat", "orders.*", "tenant-1"], publish: ["chat"], rooms: ["trip:*"] }),
   admin: (sub) => sign({ sub, roles: ["admin"] }),

@@ -24,7 +24,7 @@ beforeAll(async () => {
     CONNECTS_PER_S: "5000",
     MESSAGES_PER_S: "1000",
     PING_INTERVAL_MS: "2000",
-    PING_TIMEOUT_MS: "1000",
+    PING_TIMEOUT_MS: "3000",
   });
   pid = node.pid;
   token = await sign({ sub: "hostile", channels: ["*"], publish: ["*"], rooms: ["*"] });
