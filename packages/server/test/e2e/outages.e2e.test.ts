@@ -81,7 +81,7 @@ describe("Redis", () => {
         async () => (await total(stage.nodes, "carillon_bus_reconnects_total", { cause: "deaf" })) >= before + nodes,
         {
           what: `${nodes} node(s) to notice that they are deaf`,
-          timeoutMs: NOTICED_MS + 3000,
+          timeoutMs: NOTICED_MS + 10_000,
         },
       );
     });
