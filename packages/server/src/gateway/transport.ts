@@ -13,8 +13,8 @@ import type { Batch } from "./batch.ts";
 import type { Carrier } from "./carrier.ts";
 import type { EngineConnection, EngineEvent, EnginePacket } from "./engine.ts";
 import type { Frame } from "./frames.ts";
-import { type Outbox, outbox as shared } from "./outbox.ts";
 import { idleSocket } from "./wire.ts";
+import { writeQueue as shared, type WriteQueue } from "./write-queue.ts";
 
 const CLOSE_TIMEOUT_MS = 1500;
 const NO_BYTES = Buffer.alloc(0);
@@ -59,16 +59,16 @@ export class Transport implements Carrier {
   #onClose: (() => void)[] = [];
   /** Those who wait for the moment at which it can send again. */
   #awaited = 0;
-  readonly #outbox: Pick<Outbox, "add" | "nothing">;
+  readonly #writeQueue: Pick<WriteQueue, "add" | "nothing">;
   #batch: Batch | undefined;
   #buffered = 0;
   #inFlight = 0;
   #pings = 0;
   #answered = 0;
 
-  constructor(engine: EngineConnection, outbox: Pick<Outbox, "add" | "nothing"> = shared) {
+  constructor(engine: EngineConnection, writeQueue: Pick<WriteQueue, "add" | "nothing"> = shared) {
     this.engine = engine;
-    this.#outbox = outbox;
+    this.#writeQueue = writeQueue;
     (engine as Carried)[TRANSPORT] = this;
     for (const [event, listener] of Transport.#listeners) engine.on(event, listener);
   }
@@ -84,8 +84,8 @@ export class Transport implements Carrier {
   /** At the end of this turn of the event loop, or before anything else is sent. */
   write(frame: Frame): void {
     const first = this.#batch === undefined;
-    this.#batch = (this.#batch ?? this.#outbox.nothing).with(frame);
-    if (first) this.#outbox.add(this);
+    this.#batch = (this.#batch ?? this.#writeQueue.nothing).with(frame);
+    if (first) this.#writeQueue.add(this);
   }
 
   /** What waits for the end of the turn, now. */

@@ -6,9 +6,9 @@ import { Batch } from "../../src/gateway/batch.ts";
 import { Connection } from "../../src/gateway/connection.ts";
 import type { EngineTransport } from "../../src/gateway/engine.ts";
 import type { FrameStyle } from "../../src/gateway/frames.ts";
-import type { Writer } from "../../src/gateway/outbox.ts";
 import { channelRoom, EVERYBODY, entityRoom, identityRooms } from "../../src/gateway/rooms.ts";
 import { Transport } from "../../src/gateway/transport.ts";
+import type { Writer } from "../../src/gateway/write-queue.ts";
 
 interface Packet {
   type: string;
@@ -63,7 +63,7 @@ export class FakeEngine extends EventEmitter {
 }
 
 /** Writes what it is given at once. */
-const noOutbox = { nothing: new Batch(), add: (writer: Writer) => writer.flush() };
+const noWriteQueue = { nothing: new Batch(), add: (writer: Writer) => writer.flush() };
 
 const anybody: Principal = {
   user: undefined,
@@ -107,7 +107,7 @@ export function connectionOf(
     socket,
     style,
     principal: { ...anybody, ...principal },
-    transport: new Transport(fake, noOutbox),
+    transport: new Transport(fake, noWriteQueue),
   });
   socket.data.connection = connection;
   connection.state = "live";

@@ -4,7 +4,7 @@ import type { ErrorCode } from "@carillon/protocol";
 import type { Batch } from "../batch.ts";
 import type { Carrier } from "../carrier.ts";
 import type { Frame } from "../frames.ts";
-import { outbox } from "../outbox.ts";
+import { writeQueue } from "../write-queue.ts";
 
 const CLOSE_TIMEOUT_MS = 1500;
 
@@ -30,8 +30,8 @@ export abstract class RawCarrier implements Carrier {
   /** At the end of this turn of the event loop. */
   write(frame: Frame): void {
     const first = this.#batch === undefined;
-    this.#batch = (this.#batch ?? outbox.nothing).with(frame);
-    if (first) outbox.add(this);
+    this.#batch = (this.#batch ?? writeQueue.nothing).with(frame);
+    if (first) writeQueue.add(this);
   }
 
   /** What waits for the end of the turn, now: MUST be called before anything else is written to the socket. */

@@ -1,7 +1,7 @@
 /**
  * Transports that have something to write. All of them are written at the end of the turn of the event loop in which it was handed
  * to them, so that a burst leaves in one write for each; a slice at a time, so that heartbeats and other work get their turn
- * in between.
+ * in between. None waits here twice, so that it is never longer than the transports are many.
  */
 import { Batch } from "./batch.ts";
 
@@ -14,7 +14,7 @@ const SLICE_MS = 4;
 /** Asking for the time costs something too. */
 const WRITES_PER_LOOK = 32;
 
-export class Outbox {
+export class WriteQueue {
   #waiting: Writer[] = [];
   /** Index of the first that is still to be written. */
   #next = 0;
@@ -61,4 +61,4 @@ export class Outbox {
 }
 
 /** One event loop, one queue. */
-export const outbox = new Outbox();
+export const writeQueue = new WriteQueue();

@@ -1,20 +1,20 @@
 import { expect, test } from "vitest";
 import { Batch } from "../../src/gateway/batch.ts";
 import { eventFrame } from "../../src/gateway/frames.ts";
-import { Outbox } from "../../src/gateway/outbox.ts";
+import { WriteQueue } from "../../src/gateway/write-queue.ts";
 
 const frame = (n: number) =>
   eventFrame({ namespace: "/trips", ownChannel: "trips", ids: "event" }, "refresh", `{"n":${n}}`, `1-${n}`);
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 test("what many are to write at once is written in slices, and everything else gets its turn in between", async () => {
-  const outbox = new Outbox();
+  const writeQueue = new WriteQueue();
   let written = 0;
   const busy = () => {
     for (const until = performance.now() + 0.2; performance.now() < until; );
     written++;
   };
-  for (let i = 0; i < 200; i++) outbox.add({ flush: busy });
+  for (let i = 0; i < 200; i++) writeQueue.add({ flush: busy });
   const seen: number[] = [];
 
   expect(written).toBe(0);
@@ -28,15 +28,15 @@ test("what many are to write at once is written in slices, and everything else g
 });
 
 test("who has something to write again while others wait comes after them", async () => {
-  const outbox = new Outbox();
+  const writeQueue = new WriteQueue();
   const order: string[] = [];
-  outbox.add({
+  writeQueue.add({
     flush: () => {
       order.push("a");
-      if (order.length < 3) outbox.add({ flush: () => order.push("a again") });
+      if (order.length < 3) writeQueue.add({ flush: () => order.push("a again") });
     },
   });
-  outbox.add({ flush: () => order.push("b") });
+  writeQueue.add({ flush: () => order.push("b") });
 
   while (order.length < 3) await turn();
 
