@@ -14,8 +14,8 @@ import { Connection } from "../connection.ts";
 import type { Requests } from "../requests.ts";
 import { unguessable } from "../sid.ts";
 import { jsonFrame } from "./codec.ts";
-import { installationOf } from "./credentials.ts";
 import type { PlainHub } from "./hub.ts";
+import { installationOf } from "./identify.ts";
 import { answerText, errorText, eventOf, type PlainRequest, readFrame } from "./requests.ts";
 import type { WsCarrier } from "./ws-carrier.ts";
 

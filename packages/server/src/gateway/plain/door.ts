@@ -7,7 +7,7 @@ import { WebSocketServer } from "ws";
 import { answerRaw, type OtherUpgrade } from "../io-server.ts";
 import type { Transports } from "../transports.ts";
 import { type Handshake, PlainClient, type PlainClientOptions } from "./client.ts";
-import { hasBearer, type Identification, identify } from "./credentials.ts";
+import { hasBearer, type Identification, identify } from "./identify.ts";
 import { type Heartbeat, WsCarrier } from "./ws-carrier.ts";
 
 export interface PlainDoorOptions extends PlainClientOptions {

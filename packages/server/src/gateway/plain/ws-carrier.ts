@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { ERRORS, type ErrorCode } from "@carillon/protocol";
 import type { WebSocket } from "ws";
-import { RawCarrier } from "./carrier.ts";
+import { RawCarrier } from "./raw-carrier.ts";
 
 export interface Heartbeat {
   readonly everyMs: number;

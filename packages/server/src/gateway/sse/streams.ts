@@ -6,10 +6,10 @@ import type { Policy, Principal } from "../../auth/principal.ts";
 import type { Arrivals } from "../arrivals.ts";
 import type { Carrier } from "../carrier.ts";
 import { Connection } from "../connection.ts";
-import { type Identification, identify, installationOf } from "../plain/credentials.ts";
 import type { PlainHub } from "../plain/hub.ts";
+import { type Identification, identify, installationOf } from "../plain/identify.ts";
 import type { Transports } from "../transports.ts";
-import { SseCarrier } from "./carrier.ts";
+import { SseCarrier } from "./sse-carrier.ts";
 
 export interface StreamsOptions extends Omit<Identification, "use"> {
   readonly hub: PlainHub;

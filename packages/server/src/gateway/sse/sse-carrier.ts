@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { PublicationId } from "@carillon/protocol";
-import { RawCarrier } from "../plain/carrier.ts";
+import { RawCarrier } from "../plain/raw-carrier.ts";
 import { heartbeatFrame, retryFrame } from "./codec.ts";
 
 /** The response to one request, as long as it lasts. */
