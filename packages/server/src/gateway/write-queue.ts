@@ -16,8 +16,6 @@ const WRITES_PER_LOOK = 32;
 
 export class WriteQueue {
   #waiting: Writer[] = [];
-  /** Index of the first that is still to be written. */
-  #next = 0;
   #scheduled = false;
   #nothing = new Batch();
 
@@ -44,17 +42,18 @@ export class WriteQueue {
   #write(): void {
     const waiting = this.#waiting;
     const until = performance.now() + SLICE_MS;
-    let end = this.#next;
+    let next = 0;
     do {
-      end = Math.min(end + WRITES_PER_LOOK, waiting.length);
-      while (this.#next < end) waiting[this.#next++]!.flush();
-    } while (this.#next < waiting.length && performance.now() < until);
-    if (this.#next < waiting.length) {
+      const end = Math.min(next + WRITES_PER_LOOK, waiting.length);
+      while (next < end) waiting[next++]!.flush();
+    } while (next < waiting.length && performance.now() < until);
+    if (next < waiting.length) {
+      // Without those that are done: a node that is never idle never comes to the end.
+      this.#waiting = waiting.slice(next);
       this.#schedule();
       return;
     }
     this.#waiting = [];
-    this.#next = 0;
     // Otherwise the last broadcast would be held until the next one.
     this.#nothing = new Batch();
   }
