@@ -56,6 +56,13 @@ export default {
       to: { path: "^packages/(redis|postgres|server)/", dynamic: false, dependencyTypesNot: ["type-only"] },
     },
     {
+      name: "the-client-takes-types-alone",
+      comment: "What runs in a browser brings nothing of the server's with it, such as zod.",
+      severity: "error",
+      from: { path: "^packages/client/src/" },
+      to: { path: "^packages/protocol/", dependencyTypesNot: ["type-only"] },
+    },
+    {
       name: "no-tests-in-sources",
       comment: "What a package ships never imports what tests it.",
       severity: "error",
