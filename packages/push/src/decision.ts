@@ -2,8 +2,8 @@
  * Decides, for each entry whose push is due, which of its user's devices get one. Any number of nodes may do so at once: each takes
  * entries that no other has taken, and hands over the jobs in the transaction that marks them as decided.
  */
-import type { Logger, Meter } from "@carillon/core";
-import { Rarely } from "@carillon/core";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Logger, type Meter, Rarely } from "@carillon/core";
 import type { Database, Transaction } from "./database.ts";
 import type { PushJob, PushQueue } from "./jobs.ts";
 import { type PushRule, pushPolicy, type Verdict, verdict } from "./policy.ts";
@@ -74,12 +74,12 @@ export class Decision {
       try {
         const entries = await this.#decideSome();
         retryMs = pollMs;
-        if (entries < MAX_ENTRIES) await pause(pollMs, stop);
+        if (entries < MAX_ENTRIES) await rest(pollMs, stop);
       } catch (error) {
         this.#rarely.say("failed", (heldBack) =>
           logger.warn({ err: error, heldBack }, "which devices get a push could not be decided yet"),
         );
-        await pause(retryMs, stop);
+        await rest(retryMs, stop);
         retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
       }
     }
@@ -122,15 +122,7 @@ export class Decision {
   }
 }
 
-function pause(ms: number, stop: AbortSignal): Promise<void> {
-  if (stop.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      stop.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms * (0.75 + Math.random() / 2));
-    stop.addEventListener("abort", done);
-  });
+/** About so long: nodes that were started together do not ask together for ever. */
+async function rest(ms: number, stop: AbortSignal): Promise<void> {
+  await sleep(ms * (0.75 + Math.random() / 2), undefined, { signal: stop }).catch(() => {}); // stopped
 }

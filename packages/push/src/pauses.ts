@@ -1,6 +1,6 @@
 /** When nobody sends, on any node: kept in Postgres, which every node that sends has. */
+import type { Platform } from "@carillon/protocol";
 import type { Database } from "./database.ts";
-import type { Platform } from "./targets.ts";
 
 /** `quota`: FCM asked for it. `configuration`: no repeating helps until somebody repairs it. `brake`: too many devices look dead. */
 export type PauseCause = "quota" | "configuration" | "brake";

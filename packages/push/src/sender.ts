@@ -5,8 +5,8 @@
  * Each push is sent once, unless nobody can know whether it was: its node died, or FCM fell silent, after the message had left. Those are
  * sent again, recorded and counted as repeated; they carry the same tag, so that a device shows one.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Logger, type Meter, Rarely } from "@carillon/core";
-import { backoffMs } from "./backoff.ts";
 import type { Brake } from "./brake.ts";
 import type { Database } from "./database.ts";
 import type { Fcm, FcmResult } from "./fcm/firebase.ts";
@@ -85,7 +85,7 @@ export class Sender {
   async #lane(): Promise<void> {
     while (!this.#stop.signal.aborted) {
       try {
-        await sleep(await this.#step(), this.#stop.signal);
+        await this.#rest(await this.#step());
       } catch (error) {
         this.#rarely.say("failed", (heldBack) =>
           this.#options.logger.warn(
@@ -93,7 +93,7 @@ export class Sender {
             "pushes could not be taken or settled; they are tried again",
           ),
         );
-        await sleep(PAUSED_MS, this.#stop.signal);
+        await this.#rest(PAUSED_MS);
       }
     }
   }
@@ -147,7 +147,7 @@ export class Sender {
       meter.observe("pushBatchSeconds", (performance.now() - startedAt) / 1000);
     }
     const judged = begun.map((one, i) => ({ ...one, result: results[i] as FcmResult }));
-    settlement.judge(judged, this.#options.brake, backoffMs);
+    settlement.judge(judged, this.#options.brake);
     await this.#settle(settlement, PERSIST_FOR_MS);
     return this.#trouble(settlement);
   }
@@ -158,7 +158,7 @@ export class Sender {
     while (!this.#stop.signal.aborted && performance.now() < deadline) {
       const waitMs = await this.#options.quota.take(messages);
       if (waitMs <= 0) return true;
-      await sleep(Math.min(waitMs, PAUSED_MS), this.#stop.signal);
+      await this.#rest(Math.min(waitMs, PAUSED_MS));
     }
     return false;
   }
@@ -199,6 +199,10 @@ export class Sender {
     return Math.min(IDLE_MS * 2 ** Math.min(this.#troubles, 10), TROUBLE_MAX_MS) * (0.5 + Math.random() / 2);
   }
 
+  async #rest(ms: number): Promise<void> {
+    if (ms > 0) await sleep(ms, undefined, { signal: this.#stop.signal }).catch(() => {}); // stopped
+  }
+
   async #keep(): Promise<void> {
     const jobs = [...this.#held].flat();
     await this.#options.queue.keep(jobs).catch(() => {}); // soon again
@@ -218,17 +222,4 @@ export class Sender {
       // Postgres is away, which others say.
     }
   }
-}
-
-function sleep(ms: number, stop?: AbortSignal): Promise<void> {
-  if (ms <= 0 || stop?.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      stop?.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    stop?.addEventListener("abort", done);
-  });
 }

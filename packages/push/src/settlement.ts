@@ -1,9 +1,10 @@
 /** What becomes of a batch: collected while it is judged, then done in one transaction. */
 import type { Meter } from "@carillon/core";
-import type { backoffMs } from "./backoff.ts";
+import type { AttemptOutcome } from "./attempts.ts";
+import { backoffMs } from "./backoff.ts";
 import type { Brake } from "./brake.ts";
 import type { Database } from "./database.ts";
-import { classify, type FcmFailure, type Verdict } from "./fcm/classify.ts";
+import { classify, type FcmFailure, type FcmVerdict } from "./fcm/classify.ts";
 import type { FcmResult } from "./fcm/firebase.ts";
 import type { BuiltMessage } from "./fcm/message.ts";
 import type { Pause, PauseCause, PauseScope, Pauses } from "./pauses.ts";
@@ -30,7 +31,7 @@ const NOT_REACHED = new Set(["network", "unavailable", "internal"]);
 
 export class Settlement {
   readonly ends: AttemptEnd[] = [];
-  readonly notes: { readonly job: TakenJob; readonly outcome: string; readonly code: string }[] = [];
+  readonly notes: { readonly job: TakenJob; readonly outcome: AttemptOutcome; readonly code: string }[] = [];
   readonly done: TakenJob[] = [];
   readonly later: { readonly job: TakenJob; readonly delayMs: number; readonly attempted: boolean }[] = [];
   readonly buried: TakenJob[] = [];
@@ -86,7 +87,7 @@ export class Settlement {
     return pause !== undefined;
   }
 
-  judge(batch: readonly Judged[], brake: Brake, backoff: typeof backoffMs): void {
+  judge(batch: readonly Judged[], brake: Brake): void {
     const verdicts = batch.map(({ result }) => ("failure" in result ? classify(result.failure) : undefined));
     const looksDead = verdicts.map((verdict) => verdict?.action === "delete");
     const braked = brake.trips(looksDead);
@@ -99,7 +100,7 @@ export class Settlement {
       const { result } = one;
       if (one.attempt.repeated) this.repeated++;
       const verdict = verdicts[i];
-      if ("failure" in result && verdict !== undefined) this.#failed(one, result.failure, verdict, braked, backoff);
+      if ("failure" in result && verdict !== undefined) this.#failed(one, result.failure, verdict, braked);
       else if ("name" in result) this.#sent(one, result.name);
     });
   }
@@ -119,9 +120,8 @@ export class Settlement {
   #failed(
     { target, attempt }: Judged,
     failure: FcmFailure,
-    { reason, action, uncertain }: Verdict,
+    { reason, action, uncertain }: FcmVerdict,
     braked: boolean,
-    backoff: typeof backoffMs,
   ): void {
     const { job, platform, content } = target;
     if (NOT_REACHED.has(reason)) this.#unreachable++;
@@ -136,7 +136,7 @@ export class Settlement {
       ...(uncertain && { uncertain }),
       ...(braked && action === "delete" && { brake: true }),
     };
-    const end = (outcome: string) => this.ends.push({ id: attempt.id, outcome, status, code: reason, detail });
+    const end = (outcome: AttemptOutcome) => this.ends.push({ id: attempt.id, outcome, status, code: reason, detail });
     if (action === "delete" && !braked) {
       this.dead.push(target);
       this.done.push(job);
@@ -151,7 +151,7 @@ export class Settlement {
     }
     if (action === "pause" || action === "pause-platform")
       this.#pause(action === "pause" ? "all" : platform, failure, reason);
-    const delayMs = backoff(job.data.attempts ?? 0, retryAfterS);
+    const delayMs = backoffMs(job.data.attempts ?? 0, retryAfterS);
     if (action === "fail" || action === "delete" || Date.now() + delayMs >= content.expiresAtMs) {
       this.buried.push(job);
       end("failed");
@@ -161,7 +161,7 @@ export class Settlement {
     end("retry");
   }
 
-  #pause(scope: PauseScope, { message, retryAfterS }: FcmFailure, reason: Verdict["reason"]): void {
+  #pause(scope: PauseScope, { message, retryAfterS }: FcmFailure, reason: FcmVerdict["reason"]): void {
     if (this.pauses.some((pause) => pause.scope === scope)) return;
     const quota = reason === "quota";
     const forMs = quota ? Math.max((retryAfterS ?? QUOTA_PAUSE_MS / 1000) * 1000, 1000) : undefined;

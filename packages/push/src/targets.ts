@@ -1,10 +1,9 @@
 /** What a job stands for right now: the entry, the device, and what became of earlier attempts. And the record of each attempt. */
-
+import type { Platform } from "@carillon/protocol";
+import type { AttemptOutcome } from "./attempts.ts";
 import type { Database, Transaction } from "./database.ts";
-import type { PushAddress, PushContent } from "./fcm/message.ts";
+import type { MessageContent, PushAddress } from "./fcm/message.ts";
 import type { TakenJob } from "./queue.ts";
-
-export type Platform = "android" | "ios" | "web";
 
 /** Why a push is not sent although it was decided. */
 export type SkipReason =
@@ -18,7 +17,7 @@ export type SkipReason =
 
 export interface Target {
   readonly job: TakenJob;
-  readonly content: PushContent;
+  readonly content: MessageContent;
   readonly address: PushAddress;
   readonly platform: Platform;
   /** Of the registration that the address is from. */
@@ -30,8 +29,7 @@ export type Looked = { readonly target: Target } | { readonly job: TakenJob; rea
 
 export interface AttemptEnd {
   readonly id: string;
-  /** `sent`, `retry`, `failed`, `not_sent` */
-  readonly outcome: string;
+  readonly outcome: AttemptOutcome;
   readonly status?: number | undefined;
   readonly code?: string | undefined;
   readonly fcmName?: string | undefined;
@@ -158,7 +156,7 @@ export class Targets {
 
   /** For what was never tried. */
   async note(
-    noted: readonly { readonly job: TakenJob; readonly outcome: string; readonly code?: string }[],
+    noted: readonly { readonly job: TakenJob; readonly outcome: AttemptOutcome; readonly code?: string }[],
     tx: Transaction,
   ): Promise<void> {
     if (noted.length === 0) return;

@@ -1,10 +1,10 @@
 /** A push by hand, past decision and queue: FCM's real answer for each device of a user, or for one. */
 import { randomUUID } from "node:crypto";
+import type { Platform } from "@carillon/protocol";
 import type { Database } from "./database.ts";
 import { classify } from "./fcm/classify.ts";
 import type { Fcm } from "./fcm/firebase.ts";
 import { buildMessage, type PushAddress } from "./fcm/message.ts";
-import type { Platform } from "./targets.ts";
 
 export interface TrialRequest {
   readonly userId?: string | undefined;

@@ -22,7 +22,7 @@ export interface FcmFailure {
  */
 export type Action = "delete" | "disable" | "fail" | "retry" | "pause" | "pause-platform";
 
-export interface Verdict {
+export interface FcmVerdict {
   readonly reason: Reason;
   readonly action: Action;
   /** FCM may have accepted the message all the same. */
@@ -119,7 +119,7 @@ export const CLASSIFICATION: readonly { reason: Reason; when: string; action: Ac
   action: ROWS[reason].action,
 }));
 
-export function classify(failure: FcmFailure): Verdict {
+export function classify(failure: FcmFailure): FcmVerdict {
   const reason = REASONS.find((name) => (ROWS[name] as Row).matches(failure)) ?? "unknown";
   const row: Row = ROWS[reason];
   return { reason, action: row.action, uncertain: row.uncertain === true };

@@ -1,8 +1,8 @@
-/** The FCM message of a push, as CONTRACT section 4 has it: what the app reads, and each platform's own part. */
+/** The FCM message of a push: what the app reads, and each platform's own part. */
 import { createHash } from "node:crypto";
 import type { Message } from "firebase-admin/messaging";
 
-export interface PushContent {
+export interface MessageContent {
   readonly eventId: string;
   readonly type: string;
   readonly title: string;
@@ -29,7 +29,7 @@ const MAX_FCM_TTL_S = 2_419_200;
 const RESERVED = /^(?:from|notification|message_type|collapse_key|google.*|gcm.*)?$/i;
 
 /** Never fails: a body that is too long is cut, and data that leaves it no room is left out, with `truncated` to say so. */
-export function buildMessage(content: PushContent, address: PushAddress, nowMs = Date.now()): BuiltMessage {
+export function buildMessage(content: MessageContent, address: PushAddress, nowMs = Date.now()): BuiltMessage {
   const whole = compose(content, address, nowMs);
   if (fits(whole)) return { message: whole };
   const shorter = withLessBody(content, address, nowMs);
@@ -45,7 +45,7 @@ export function dataOf({
   eventId,
   type,
   data,
-}: Pick<PushContent, "eventId" | "type" | "data">): Record<string, string> {
+}: Pick<MessageContent, "eventId" | "type" | "data">): Record<string, string> {
   const result: Record<string, string> = {};
   for (const [key, value] of Object.entries(data)) {
     const name = RESERVED.test(key) ? `data_${key}` : key;
@@ -54,7 +54,7 @@ export function dataOf({
   return { click_action: "FLUTTER_NOTIFICATION_CLICK", ...result, type, notificationId: eventId };
 }
 
-function compose(content: PushContent, address: PushAddress, nowMs: number): Message {
+function compose(content: MessageContent, address: PushAddress, nowMs: number): Message {
   const { eventId, type, title, body, unread, expiresAtMs } = content;
   const ttlS = Math.min(Math.max(Math.ceil((expiresAtMs - nowMs) / 1000), 0), MAX_FCM_TTL_S);
   // The same push twice is one on the screen, so that one repeated after a crash is not seen as two.
@@ -84,7 +84,7 @@ function tagOf(eventId: string): string {
 }
 
 /** With as much of the body as there is room for; undefined where there is none. */
-function withLessBody(content: PushContent, address: PushAddress, nowMs: number): Message | undefined {
+function withLessBody(content: MessageContent, address: PushAddress, nowMs: number): Message | undefined {
   const characters = [...content.body];
   const withFirst = (n: number) => compose({ ...content, body: `${characters.slice(0, n).join("")}…` }, address, nowMs);
   let [least, most] = [0, characters.length - 1];

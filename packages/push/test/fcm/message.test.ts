@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { buildMessage, dataOf, MAX_MESSAGE_BYTES, type PushContent } from "../../src/fcm/message.ts";
+import { buildMessage, dataOf, MAX_MESSAGE_BYTES, type MessageContent } from "../../src/fcm/message.ts";
 
 const now = Date.UTC(2026, 0, 1);
-const content: PushContent = {
+const content: MessageContent = {
   eventId: "5f0c2f6e-0f51-4b7c-9f5e-2f4f8a0c1d11",
   type: "TRIP_APPROVED",
   title: "Trip Approved",
@@ -13,7 +13,7 @@ const content: PushContent = {
 };
 
 // biome-ignore lint/suspicious/noExplicitAny: a test says what it expects
-const build = (changes: Partial<PushContent> = {}): any =>
+const build = (changes: Partial<MessageContent> = {}): any =>
   buildMessage({ ...content, ...changes }, { token: "t" }, now).message;
 const bytes = ({ token: _token, ...message }: Record<string, unknown>) => Buffer.byteLength(JSON.stringify(message));
 
