@@ -84,7 +84,7 @@ export class Housekeeping {
         } while (gone === BATCH && !this.#stopped);
       }
     } catch (error) {
-      logger.debug({ err: error }, "old entries could not be thrown away yet");
+      logger.warn({ err: error }, "old entries could not be thrown away yet");
     }
   }
 

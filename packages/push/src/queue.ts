@@ -1,6 +1,6 @@
 /** The queue of pushes: pg-boss in the same Postgres, so that a job is there if and only if what it is about is. */
 import { createHash } from "node:crypto";
-import type { Logger } from "@carillon/core";
+import { type Logger, Rarely } from "@carillon/core";
 import { type Db, PgBoss } from "pg-boss";
 import type { Database, Pool } from "./database.ts";
 import type { Client, PushJob, PushQueue } from "./jobs.ts";
@@ -44,6 +44,7 @@ const DEAD = "push-dead";
 const HEARTBEAT_S = 20;
 const SUPERVISE_S = 5;
 const DAY_S = 86_400;
+const WARN_EVERY_MS = 60_000;
 
 export class PgBossQueue implements PushQueue {
   readonly #pool: Pool;
@@ -64,8 +65,11 @@ export class PgBossQueue implements PushQueue {
       superviseIntervalSeconds: SUPERVISE_S,
       monitorIntervalSeconds: SUPERVISE_S,
     });
+    const rarely = new Rarely(WARN_EVERY_MS);
     this.#boss.on("error", (error) =>
-      logger.debug({ err: error }, "the push queue's upkeep failed; it is tried again"),
+      rarely.say("upkeep", (heldBack) =>
+        logger.warn({ err: error, heldBack }, "the push queue's upkeep failed; it is tried again"),
+      ),
     );
     this.#boss.on("warning", ({ message }) => logger.debug({ warning: message }, "the push queue warns"));
   }

@@ -2,7 +2,7 @@
  * What clients report as seen, on its way to Postgres: many reports in one statement, since a notification to everybody is seen by
  * everybody in the same second. What is lost here, by a crash or a bound, costs a push too many and never one too few.
  */
-import type { Logger, Meter } from "@carillon/core";
+import { type Logger, type Meter, Rarely } from "@carillon/core";
 import type { Database } from "./database.ts";
 
 export interface SeenOptions {
@@ -25,11 +25,13 @@ const MAX_PER_STATEMENT = 2_000;
 const FLUSH_MS = 100;
 const MAX_WAITING = 20_000;
 const RETRY_MS = 1_000;
+const WARN_EVERY_MS = 60_000;
 
 export class SeenReports {
   readonly #options: SeenOptions;
   readonly #flushMs: number;
   readonly #maxWaiting: number;
+  readonly #rarely = new Rarely(WARN_EVERY_MS);
   /** By their whole content: a client may say it again and again. */
   #waiting = new Map<string, Report>();
   #timer: NodeJS.Timeout | undefined;
@@ -100,7 +102,9 @@ export class SeenReports {
       for (const [key] of batch) this.#waiting.delete(key);
       return true;
     } catch (error) {
-      this.#options.logger.debug({ err: error }, "reports of what was seen could not be written yet");
+      this.#rarely.say("failed", (heldBack) =>
+        this.#options.logger.warn({ err: error, heldBack }, "reports of what was seen could not be written yet"),
+      );
       return false;
     }
   }

@@ -218,8 +218,8 @@ export class Sender {
       for (const cause of ["quota", "configuration", "brake"] as const) {
         meter.set("pushPaused", paused.some((pause) => pause.cause === cause) ? 1 : 0, { cause });
       }
-    } catch {
-      // Postgres is away, which others say.
+    } catch (error) {
+      this.#options.logger.debug({ err: error }, "the push queue could not be counted"); // what is worse, others say
     }
   }
 }

@@ -1,5 +1,6 @@
 /** All that a node needs to send pushes, put together: FCM, the queue, and, with the role `push`, a sender. */
-import type { Logger, Meter } from "@carillon/core";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Logger, type Meter, Rarely } from "@carillon/core";
 import { Brake } from "./brake.ts";
 import type { Database, Pool } from "./database.ts";
 import type { FirebaseAccount } from "./fcm/account.ts";
@@ -27,6 +28,7 @@ export interface SendingOptions {
 }
 
 const RETRY_MAX_MS = 5000;
+const WARN_EVERY_MS = 60_000;
 
 export class Sending {
   readonly queue: PgBossQueue;
@@ -35,7 +37,8 @@ export class Sending {
   readonly #pauses: Pauses;
   readonly #sender: Sender | undefined;
   readonly #logger: Logger;
-  #stopped = false;
+  readonly #rarely = new Rarely(WARN_EVERY_MS);
+  readonly #stopping = new AbortController();
   #starting: Promise<boolean> = Promise.resolve(false);
 
   constructor(options: SendingOptions) {
@@ -65,7 +68,7 @@ export class Sending {
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#stopping.abort();
     if (await this.#starting) {
       await this.#sender?.stop();
       await this.queue.stop();
@@ -81,14 +84,17 @@ export class Sending {
   }
 
   async #start(): Promise<boolean> {
-    for (let retryMs = 200; !this.#stopped; retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)) {
+    const { signal } = this.#stopping;
+    for (let retryMs = 200; !signal.aborted; retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)) {
       try {
         await this.queue.start();
         this.#sender?.start();
         return true;
       } catch (error) {
-        this.#logger.debug({ err: error }, "the push queue can't be reached yet");
-        await new Promise((resolve) => setTimeout(resolve, retryMs * (0.5 + Math.random() / 2)));
+        this.#rarely.say("queue", (heldBack) =>
+          this.#logger.warn({ err: error, heldBack }, "the push queue can't be used yet"),
+        );
+        await sleep(retryMs * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => {}); // stopped
       }
     }
     return false;
