@@ -1,8 +1,8 @@
 /** One notification to everybody, with very many devices: how fast they are pushed, in how much memory, and whether the quota is kept. */
-import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { api, type NodeServer, queryAt, startCluster, startFcm, waitFor } from "@carillon/testkit";
 import { machine } from "../bench/machine.ts";
+import { residentBytes } from "../bench/usage.ts";
 
 export interface StormOptions {
   readonly devices: number;
@@ -91,6 +91,5 @@ export async function pushStorm(options: StormOptions): Promise<StormResult> {
 }
 
 function rssMb(node: NodeServer): number {
-  const kb = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${node.pid}/status`, "utf8"))?.[1];
-  return Math.round(Number(kb ?? 0) / 1024);
+  return Math.round(residentBytes(node.pid) / 1024 / 1024);
 }

@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { isPlainObject } from "@carillon/protocol";
 import { usage } from "./failure.ts";
 import type { Io } from "./io.ts";
 
@@ -60,10 +61,10 @@ function parse(text: string, path: string): File {
   } catch {
     throw wrong("is not JSON");
   }
-  if (!isObject(file) || !isObject(file.profiles)) throw wrong('has no object "profiles"');
+  if (!isPlainObject(file) || !isPlainObject(file.profiles)) throw wrong('has no object "profiles"');
   if (file.default !== undefined && typeof file.default !== "string") throw wrong('has a "default" that is not text');
   for (const [name, profile] of Object.entries(file.profiles)) {
-    if (!isObject(profile)) throw wrong(`has a profile "${name}" that is not an object`);
+    if (!isPlainObject(profile)) throw wrong(`has a profile "${name}" that is not an object`);
     for (const [key, value] of Object.entries(profile)) {
       if (!(NAMES as readonly string[]).includes(key)) {
         throw usage(`${path}: profile "${name}" has an unknown "${key}"`, `a profile has ${NAMES.join(", ")}`);
@@ -72,8 +73,4 @@ function parse(text: string, path: string): File {
     }
   }
   return file as unknown as File;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

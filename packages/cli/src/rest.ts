@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ErrorCode } from "@carillon/protocol";
 import { Failure, reasonOf } from "./failure.ts";
+import { parsed } from "./json.ts";
 import type { Connection } from "./settings.ts";
 
 export interface CallOptions {
@@ -131,11 +132,3 @@ const FIXES: { readonly [code in ErrorCode]?: (connection: Connection) => string
   INGRESS_DISABLED: () => "add rest to the node's INGRESS",
   NOT_CONFIGURED: () => "set DATABASE_URL for the node",
 };
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}

@@ -20,8 +20,8 @@ import type {
 type AnyChannels = Record<string, unknown>;
 
 /** Nothing is connected before it is used. */
-export function createClient<Channels extends object = AnyChannels>(options: ClientOptions = {}): Client<Channels> {
-  return new Client<Channels>(options);
+export function createClient<Payloads extends object = AnyChannels>(options: ClientOptions = {}): Client<Payloads> {
+  return new Client<Payloads>(options);
 }
 
 const CHANNELS = "/channels";

@@ -1,7 +1,7 @@
 import { Command } from "commander";
-import { credentials } from "../doctor/credentials.ts";
 import type { Finding } from "../doctor/finding.ts";
 import { checkFront } from "../doctor/front.ts";
+import { identityOf } from "../doctor/identity.ts";
 import { checkNode, isAbsent } from "../doctor/node.ts";
 import { checkPostgres } from "../doctor/postgres.ts";
 import { checkRedis } from "../doctor/redis.ts";
@@ -50,7 +50,7 @@ async function doctor(options: Options, io: Io): Promise<void> {
   const { url } = connection;
   const env = nodeEnv(options.envFile, io.env);
   const { settings, findings } = await checkSettings(env);
-  const identity = await credentials(connection, settings);
+  const identity = await identityOf(connection, settings);
   const entrance = checkNode(url);
   // What can't be reached at all is told once.
   const behind = async (check: () => Promise<readonly Finding[]>) => ((await entrance).some(isAbsent) ? [] : check());

@@ -2,9 +2,9 @@
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { reasonOf } from "../failure.ts";
-import { DOCTOR } from "./credentials.ts";
 import { DOCS, type Finding, ok, problem, skipped, warning } from "./finding.ts";
 import { firstBytes, upgrade } from "./http.ts";
+import { DOCTOR } from "./identity.ts";
 import { PollingSession, Refused, SessionLost } from "./polling.ts";
 
 export interface FrontOptions {

@@ -1,4 +1,5 @@
 import { reasonOf } from "../failure.ts";
+import { parsed } from "../json.ts";
 import { DOCS, type Finding, ok, problem, skipped, warning } from "./finding.ts";
 import { type HttpAnswer, http } from "./http.ts";
 
@@ -43,7 +44,7 @@ export function isAbsent({ check, status }: Finding): boolean {
 
 function ready(url: URL, { status, text }: HttpAnswer): Finding[] {
   const check = "node.ready";
-  const body = parsed(text);
+  const body = parsed(text) as { readonly checks?: Readonly<Record<string, Check>> } | undefined;
   if (body?.checks === undefined) {
     if (status === 404) {
       const what = `${url.origin} keeps /readyz to itself, as a balancer should`;
@@ -91,12 +92,4 @@ function clock(url: URL, { headers }: HttpAnswer): Finding[] {
       },
     ),
   ];
-}
-
-function parsed(text: string): { checks?: Readonly<Record<string, Check>> } | undefined {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

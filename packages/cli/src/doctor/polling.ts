@@ -1,4 +1,5 @@
 /** A Socket.IO connection by long polling, in the raw: what a stock client hides is what the doctor wants to see. */
+import { parsed } from "../json.ts";
 import { type HttpAnswer, http } from "./http.ts";
 
 /** The balancer took the session to a node that does not have it. */
@@ -66,13 +67,5 @@ export class PollingSession {
     const { code } = (parsed(answer.text) ?? {}) as { code?: unknown };
     if (answer.status === 400 && code === UNKNOWN_SESSION) throw new SessionLost("another node was asked");
     throw new Error(`polling was answered ${answer.status}`);
-  }
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }

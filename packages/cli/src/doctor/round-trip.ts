@@ -3,8 +3,8 @@ import { randomUUID } from "node:crypto";
 import { type Client, ClientError, createClient } from "@carillon/client";
 import { Failure, reasonOf } from "../failure.ts";
 import { call, Refusal } from "../rest.ts";
-import { DOCTOR, type Identity } from "./credentials.ts";
 import { DOCS, type Finding, ok, problem, skipped } from "./finding.ts";
+import { DOCTOR, type Identity } from "./identity.ts";
 
 /** Likely on more than one node where there are some. */
 const LISTENERS = 3;

@@ -15,7 +15,7 @@ export const DOCTOR = "carillon:doctor";
 const TOKEN_S = 300;
 
 /** Who the doctor is: as told, else as the settings of the nodes allow. */
-export async function credentials(connection: Connection, settings: Settings | undefined): Promise<Identity> {
+export async function identityOf(connection: Connection, settings: Settings | undefined): Promise<Identity> {
   const { jwtSecret } = settings?.auth ?? {};
   const made =
     settings === undefined || jwtSecret === undefined ? undefined : await signToken(claims(settings), jwtSecret);
