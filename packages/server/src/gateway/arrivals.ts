@@ -9,7 +9,7 @@ import type { Authenticator, Policy, Principal } from "../auth/principal.ts";
 import type { Attendance } from "./attendance.ts";
 import type { Carrier } from "./carrier.ts";
 import { type CatchUp, startingPoint } from "./catch-up.ts";
-import { Connection, type StartingPoint } from "./connection.ts";
+import { BEYOND, Connection, type StartingPoint } from "./connection.ts";
 import { gapFrame, readyFrame } from "./frames.ts";
 import { forgetHandshake } from "./handshakes.ts";
 import type { SocketIoHub } from "./hubs.ts";
@@ -40,8 +40,6 @@ export interface ArrivalsOptions {
 }
 
 const SAVE_RETRY_MS = 500;
-/** Above every number that the log will give, and still the number of an id. */
-const BEYOND = 999_999_999_999_999;
 
 export class Arrivals {
   readonly #options: ArrivalsOptions;

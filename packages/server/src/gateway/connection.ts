@@ -70,6 +70,9 @@ export interface Quiet {
 /** Stretches that are shorter are not worth being remembered: the log reaches further. */
 const QUIET_MIN = 16;
 
+/** The number of an id above every one that the log will give. */
+export const BEYOND = 999_999_999_999_999;
+
 const NONE: ReadonlyMap<string, never> = new Map<string, never>();
 const NOWHERE: Position = { epoch: 0, n: 0 };
 const FRESH: Arrival = { from: { kind: "fresh" }, cut: [], resumes: false };

@@ -17,7 +17,7 @@ import {
 import type { Policy, Principal } from "../auth/principal.ts";
 import type { MessageRate } from "../limits/message-rate.ts";
 import type { LimitedLog } from "../ops/limited-log.ts";
-import type { Connection } from "./connection.ts";
+import { BEYOND, type Connection } from "./connection.ts";
 import { gapFrame } from "./frames.ts";
 import { enterRoom, leaveRoom } from "./membership.ts";
 import type { Replay } from "./replay.ts";
@@ -77,8 +77,6 @@ interface Queue {
 
 /** Beside one for each room and subscription, which a client asks for in one breath when it connects. */
 const MAX_OTHERS_WAITING = 100;
-/** Above every number that the log will give, and still the number of an id. */
-const BEYOND = 999_999_999_999_999;
 
 export class Requests {
   readonly #options: RequestsOptions;
