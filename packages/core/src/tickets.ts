@@ -3,13 +3,14 @@ export interface TicketStore {
   /** `key` is no secret: a hash of the ticket. Throws `BUS_UNAVAILABLE`. */
   put(key: string, ticket: StoredTicket): Promise<void>;
   /**
-   * For `once` it is gone then. For `stream` it is kept for the same use until `streamUntilMs`, and no longer for the other: a
+   * For `once` it is gone then. For a stream it is kept for that very stream until `streamUntilMs`, and for nothing else: a
    * browser's event stream comes back with the URL that it began with. Never redeems one `once` twice, whatever is lost on the way.
    */
   redeem(key: string, use: TicketUse): Promise<string | undefined>;
 }
 
-export type TicketUse = "once" | "stream";
+/** A stream is named by what it carries, without spaces. */
+export type TicketUse = "once" | `stream:${string}`;
 
 export interface StoredTicket {
   readonly text: string;

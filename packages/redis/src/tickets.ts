@@ -3,18 +3,18 @@ import { CarillonError } from "@carillon/protocol";
 import type { RedisConnections } from "./connections.ts";
 
 /**
- * KEYS 1 the ticket; ARGV 1 the use, 2 the time. The value is how it was used, until when a stream may come back with it, and what
- * it stands for.
+ * KEYS 1 the ticket; ARGV 1 the use, 2 the time. The value is the stream that it is kept for, or `n` while it is new, until when
+ * that may come back with it, and what it stands for.
  */
 const REDEEM = `
-local state, streamUntil, text = string.match(redis.call('GET', KEYS[1]) or '', '^(%a) (%d+) (.*)$')
-if not state or (state == 's' and ARGV[1] == 'once') then return false end
+local state, streamUntil, text = string.match(redis.call('GET', KEYS[1]) or '', '^(%S+) (%d+) (.*)$')
+if not state or (state ~= 'n' and state ~= ARGV[1]) then return false end
 if ARGV[1] == 'once' then
   redis.call('DEL', KEYS[1])
 else
   local left = tonumber(streamUntil) - tonumber(ARGV[2])
   if left < 1 then return false end
-  redis.call('SET', KEYS[1], 's ' .. streamUntil .. ' ' .. text, 'PX', string.format('%.0f', left))
+  redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. streamUntil .. ' ' .. text, 'PX', string.format('%.0f', left))
 end
 return text
 `;

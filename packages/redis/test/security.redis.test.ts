@@ -80,7 +80,7 @@ describe("tickets", () => {
     const outcomes = await Promise.all([a, b, a, b].map((tickets) => tickets.redeem("k", "once")));
 
     expect(outcomes.filter((text) => text !== undefined)).toEqual([ticket().text]);
-    expect(await a.redeem("k", "stream")).toBe(undefined);
+    expect(await a.redeem("k", "stream:chat")).toBe(undefined);
   });
 
   test("a stream's ticket opens it again and nothing else, until the end", async () => {
@@ -89,12 +89,13 @@ describe("tickets", () => {
     await tickets.put("k", ticket({ untilMs: Date.now() + 500 }));
     await tickets.put("never-ending", ticket({ streamUntilMs: Number.MAX_SAFE_INTEGER }));
 
-    expect(await tickets.redeem("k", "stream")).toBe(ticket().text);
+    expect(await tickets.redeem("k", "stream:chat")).toBe(ticket().text);
     expect(await tickets.redeem("k", "once")).toBe(undefined);
-    expect(await tickets.redeem("k", "stream")).toBe(ticket().text);
+    expect(await tickets.redeem("k", "stream:trips")).toBe(undefined);
+    expect(await tickets.redeem("k", "stream:chat")).toBe(ticket().text);
     expect(await redis.pttl(`{${prefix}}:ticket:k`)).toBeGreaterThan(50_000);
-    expect(await tickets.redeem("never-ending", "stream")).toBe(ticket().text);
-    expect(await tickets.redeem("never-ending", "stream")).toBe(ticket().text);
+    expect(await tickets.redeem("never-ending", "stream:chat")).toBe(ticket().text);
+    expect(await tickets.redeem("never-ending", "stream:chat")).toBe(ticket().text);
   });
 
   test("one that nobody used is gone by itself", async () => {

@@ -48,8 +48,8 @@ export class Tickets {
   }
 
   /**
-   * Who asked for it, if that may still be believed. `once` for `/ws`; with `stream` the same ticket opens the same stream again
-   * until the token's `exp`. Throws `UNAUTHENTICATED`, `TOKEN_EXPIRED`, `REVOKED`, `NOT_READY` or `BUS_UNAVAILABLE`.
+   * Who asked for it, if that may still be believed. `once` for `/ws`; the same ticket opens the same stream again until
+   * the token's `exp`. Throws `UNAUTHENTICATED`, `TOKEN_EXPIRED`, `REVOKED`, `NOT_READY` or `BUS_UNAVAILABLE`.
    */
   async redeem(ticket: unknown, use: TicketUse): Promise<Principal> {
     const { store, revocations } = this.#options;

@@ -26,6 +26,7 @@ const make = (more: object = {}) =>
     ...more,
   });
 const refused = (code: string) => expect.objectContaining({ code });
+const chat = "stream:chat";
 
 test("a ticket has its caller's rights, once, and all nodes know it", async () => {
   const store = new MemoryTickets();
@@ -43,7 +44,7 @@ test("a ticket has its caller's rights, once, and all nodes know it", async () =
   ]).toEqual([true, false, true]);
   expect(expiresMs - Date.now()).toBeGreaterThan(28_000);
   await expect(other.redeem(ticket, "once")).rejects.toThrow(refused("UNAUTHENTICATED"));
-  await expect(other.redeem(ticket, "stream")).rejects.toThrow(refused("UNAUTHENTICATED"));
+  await expect(other.redeem(ticket, chat)).rejects.toThrow(refused("UNAUTHENTICATED"));
 });
 
 test("two that redeem one ticket at once: one of them is let in", async () => {
@@ -60,14 +61,15 @@ test("after 30 seconds it is worth nothing, and a stream's own ticket is good un
   try {
     const tickets = make();
     const [late, stream] = [await tickets.issue(principal), await tickets.issue(principal)];
-    await tickets.redeem(stream.ticket, "stream");
+    await tickets.redeem(stream.ticket, chat);
 
     vi.setSystemTime(Date.now() + 31_000);
     await expect(tickets.redeem(late.ticket, "once")).rejects.toThrow(refused("UNAUTHENTICATED"));
-    await expect(tickets.redeem(stream.ticket, "stream")).resolves.toMatchObject({ user: "42" });
+    await expect(tickets.redeem(stream.ticket, chat)).resolves.toMatchObject({ user: "42" });
     await expect(tickets.redeem(stream.ticket, "once")).rejects.toThrow(refused("UNAUTHENTICATED"));
+    await expect(tickets.redeem(stream.ticket, "stream:trips")).rejects.toThrow(refused("UNAUTHENTICATED"));
     vi.setSystemTime(principal.expiresMs! + 31_000);
-    await expect(tickets.redeem(stream.ticket, "stream")).rejects.toThrow(refused("UNAUTHENTICATED"));
+    await expect(tickets.redeem(stream.ticket, chat)).rejects.toThrow(refused("UNAUTHENTICATED"));
   } finally {
     vi.useRealTimers();
   }
@@ -90,8 +92,8 @@ test("a token that never ends makes a ticket like any other", async () => {
   const tickets = make();
   const { ticket } = await tickets.issue({ ...principal, expiresMs: Number.MAX_VALUE });
 
-  await expect(tickets.redeem(ticket, "stream")).resolves.toMatchObject({ user: "42" });
-  await expect(tickets.redeem(ticket, "stream")).resolves.toMatchObject({ user: "42" });
+  await expect(tickets.redeem(ticket, chat)).resolves.toMatchObject({ user: "42" });
+  await expect(tickets.redeem(ticket, chat)).resolves.toMatchObject({ user: "42" });
 });
 
 test("tickets of AUTH=off are nobody's where authentication is on", async () => {

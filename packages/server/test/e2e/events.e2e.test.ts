@@ -208,6 +208,8 @@ describe("who may", () => {
     const first = await connect(guarded.url, { query });
     expect(await first.next("ready")).toMatchObject({ user: "t" });
     first.close();
+    const other = await connect(guarded.url, { query: { channel: "trips", ticket } });
+    expect(other.response?.status).toBe(401);
     const second = await connect(guarded.url, { query });
     await second.next("ready");
 

@@ -1,6 +1,7 @@
 /** `GET /events`: a connection whose channels and rooms are in its URL, so that coming back needs nothing but the last id. */
+import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Interest } from "@carillon/core";
+import type { Interest, TicketUse } from "@carillon/core";
 import { CarillonError, formatId, type Position, parseChannel, parseEntityRoom } from "@carillon/protocol";
 import type { Policy, Principal } from "../../auth/principal.ts";
 import type { Arrivals } from "../arrivals.ts";
@@ -58,7 +59,7 @@ export class Streams {
     const query = new URLSearchParams(request.url?.split("?", 2)[1]);
     transports.add(transport);
     transport.onClose(hold(request));
-    const principal = await identify(query, request.headers, { ...this.#options, use: "stream" });
+    const principal = await identify(query, request.headers, { ...this.#options, use: streamOf(query) });
     const { channels, rooms } = this.#wanted(query, principal);
     const installationId = installationOf(query.get("installationId"));
     await admit(principal, transport);
@@ -113,6 +114,12 @@ export class Streams {
   #position(connection: Connection): string | undefined {
     return connection.state === "live" ? formatId(this.#options.settled(connection)) : undefined;
   }
+}
+
+/** What a ticket that began this stream opens again: neither other channels nor other rooms. */
+function streamOf(query: URLSearchParams): TicketUse {
+  const carried = ["channel", "room"].map((name) => query.getAll(name).sort());
+  return `stream:${createHash("sha256").update(JSON.stringify(carried)).digest("base64url")}`;
 }
 
 /** A browser that comes back says what it heard last in a header, and the URL is still the first one. */
