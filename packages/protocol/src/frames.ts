@@ -117,6 +117,7 @@ export const PLAIN_FRAMES = {
     session: text
       .optional()
       .meta({ description: "With it and the last id a plain WebSocket comes back to its rooms and channels" }),
+    socket: text.meta({ description: "This connection's name, for `to.except.sockets`" }),
     id,
   }),
   notification: frame("notification", { channel, ...messageFields, id, position }),

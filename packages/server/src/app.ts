@@ -2,7 +2,7 @@
 import { createServer, type Server as HttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { History, Interest, Publisher, Relay, Ring, Sequencer } from "@carillon/core";
-import { CHANNEL_NAMESPACES, compilePattern, type Publication, parseId } from "@carillon/protocol";
+import { CarillonError, CHANNEL_NAMESPACES, compilePattern, type Publication, parseId } from "@carillon/protocol";
 import type { Logger as PinoLogger } from "pino";
 import { buildAuth } from "./auth/build.ts";
 import { mayRead } from "./auth/reading.ts";
@@ -10,6 +10,7 @@ import { buildBackbone } from "./backbone.ts";
 import { ClientsSide } from "./clients-side.ts";
 import { ClusterSide } from "./cluster-side.ts";
 import { drain, stopInOrder } from "./drain.ts";
+import { answer } from "./gateway/io-server.ts";
 import { buildHttp, buildMetricsHttp, httpLimits } from "./http/app.ts";
 import { redisInterpreter } from "./ingress.ts";
 import { PublishQuotas } from "./limits/publish-quotas.ts";
@@ -173,7 +174,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
       ? undefined
       : createServer(httpLimits(limits), (request, response) => {
           if (/^\/(events|ws)(\?|$)/.test(request.url ?? "")) http.routing(request, response);
-          else response.writeHead(404).end();
+          else answer(request, response, new CarillonError("NOT_FOUND"));
         });
   if (serves) clients.attach(wsServer ?? http.server);
 

@@ -4,6 +4,8 @@ import { CarillonError } from "@carillon/protocol";
 import { type Namespace, Server } from "socket.io";
 import { Adapter } from "socket.io-adapter";
 import { isOriginAllowed } from "../http/origins.ts";
+import { problemHeaders, problemOf } from "../http/problem.ts";
+import { requestIdOf } from "../http/request-id.ts";
 import { upgradeWithoutResponse } from "./handshakes.ts";
 
 export interface IoServerOptions {
@@ -75,7 +77,7 @@ export function attachWithGate(
   server.removeAllListeners("request");
   server.on("request", (request, response) => {
     const refusal = refusalOf(request, gate);
-    if (refusal !== undefined) return answer(response, refusal);
+    if (refusal !== undefined) return answer(request, response, refusal);
     for (const listener of requests) listener.call(server, request, response);
   });
   const upgrades = server.listeners("upgrade") as ((request: IncomingMessage, socket: Duplex, head: Buffer) => void)[];
@@ -83,7 +85,7 @@ export function attachWithGate(
   server.on("upgrade", (request, socket, head) => {
     const isOther = request.url?.split("?", 1)[0] === other?.path;
     const refusal = isOther ? refusalOfNew(request, gate) : refusalOf(request, gate);
-    if (refusal !== undefined) return answerRaw(socket, refusal);
+    if (refusal !== undefined) return answerRaw(request, socket, refusal);
     if (isOther) return other?.upgrade(request, socket, head);
     upgradeWithoutResponse(socket, () => {
       for (const listener of upgrades) listener.call(server, request, socket, head);
@@ -115,35 +117,30 @@ function isHandshake({ method, url = "" }: IncomingMessage): boolean {
   return query.has("transport") && !query.getAll("sid").at(-1);
 }
 
-function answer(response: ServerResponse, refusal: CarillonError): void {
-  const { status, headers, body } = problemOf(refusal);
+/** Of what no route of Fastify sees. */
+export function answer(request: IncomingMessage, response: ServerResponse, refusal: CarillonError): void {
+  const { status, headers, body } = refused(request, refusal);
   response.writeHead(status, headers).end(body);
 }
 
 /** On the bare socket of an upgrade. */
-export function answerRaw(socket: Duplex, refusal: CarillonError): void {
-  const { status, headers, body } = problemOf(refusal);
+export function answerRaw(request: IncomingMessage, socket: Duplex, refusal: CarillonError): void {
+  const { status, headers, body } = refused(request, refusal);
   const lines = Object.entries({ ...headers, connection: "close" }).map(([name, value]) => `${name}: ${value}`);
   socket.on("error", () => {});
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("\r\n")}\r\n\r\n${body}`);
 }
 
-function problemOf({ code, kind, message, retryAfterS }: CarillonError): {
-  status: number;
-  headers: Record<string, string | number>;
-  body: string;
-} {
-  const body = JSON.stringify({ type: "about:blank", title: kind.title, status: kind.status, detail: message, code });
-  return {
-    status: kind.status,
-    headers: {
-      "content-type": "application/problem+json",
-      "content-length": Buffer.byteLength(body),
-      ...(kind.status === 503 && { "retry-after": retryAfterS ?? 1 }),
-      "cache-control": "no-store",
-      // A page on another origin can't read it anyway, and its client only needs the failure.
-      "access-control-allow-origin": "*",
-    },
-    body,
+function refused(request: IncomingMessage, refusal: CarillonError) {
+  const requestId = requestIdOf(request.headers);
+  const problem = problemOf(refusal, requestId);
+  const body = JSON.stringify(problem);
+  const headers = {
+    ...problemHeaders(refusal),
+    "content-length": String(Buffer.byteLength(body)),
+    "x-request-id": requestId,
+    // A page on another origin can't read it anyway, and its client only needs the failure.
+    "access-control-allow-origin": "*",
   };
+  return { status: problem.status, headers, body };
 }

@@ -103,6 +103,7 @@ test("an address has its own limit, a spoofed X-Forwarded-For changes nothing, a
     "10",
     "TOO_MANY_CONNECTIONS",
   ]);
+  expect(answer.body).toMatchObject({ status: 503, requestId: answer.headers.get("x-request-id") });
   const client = keep(await connectAs(at(0).url, "/trips", {}));
   for (const socket of sockets) socket.close();
 

@@ -37,8 +37,8 @@ export class PlainDoor implements OtherUpgrade {
       maxPayload: options.maxFrameBytes,
       autoPong: false,
     });
-    this.#server.on("wsClientError", (error, socket) =>
-      answerRaw(socket, new CarillonError("BAD_REQUEST", error.message)),
+    this.#server.on("wsClientError", (error, socket, request) =>
+      answerRaw(request, socket, new CarillonError("BAD_REQUEST", error.message)),
     );
   }
 
