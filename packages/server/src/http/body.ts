@@ -33,7 +33,16 @@ export function readJsonBodies(app: FastifyInstance): void {
 
 /** As a `preValidation` hook: a request without any body would otherwise pass as `null`. */
 export async function requireBody(request: FastifyRequest): Promise<void> {
-  if (request.body === undefined) throw empty();
+  if (request.body !== undefined) return;
+  throw new CarillonError(
+    "INVALID_JSON",
+    "the body is empty; send JSON with the header Content-Type: application/json",
+  );
+}
+
+/** As a `preValidation` hook: nothing is as good as `{}`. */
+export async function optionalBody(request: FastifyRequest): Promise<void> {
+  request.body ??= {};
 }
 
 function parseBody(request: FastifyRequest, body: Buffer): unknown {
@@ -48,7 +57,8 @@ function parseBody(request: FastifyRequest, body: Buffer): unknown {
       "send Content-Type: application/json without a Content-Encoding header",
     );
   }
-  if (body.length === 0) throw empty();
+  // Many clients send the header with every request, also where there is nothing to say.
+  if (body.length === 0) return undefined;
   const text = decode(body);
   try {
     return parseJson(text);
@@ -73,11 +83,4 @@ function where(error: SyntaxError): string {
   const position = /at position (\d+)/.exec(error.message)?.[1];
   if (position !== undefined) return ` at character ${Number(position) + 1}`;
   return /end of JSON|Unterminated/.test(error.message) ? ": it ends too early" : "";
-}
-
-function empty(): CarillonError {
-  return new CarillonError(
-    "INVALID_JSON",
-    "the body is empty; send JSON with the header Content-Type: application/json",
-  );
 }

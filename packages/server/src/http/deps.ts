@@ -119,6 +119,11 @@ export interface HttpDeps {
   };
 }
 
+/** As a hook after the one that says who asks: without Postgres that is the answer, whatever is wrong with the request beside it. */
+export function needsPostgres(deps: Pick<HttpDeps, "push">): () => Promise<void> {
+  return async () => void configured(deps);
+}
+
 /** Each throws `NOT_CONFIGURED` where there is no Postgres. */
 export const notificationsOf = (deps: Pick<HttpDeps, "push">) => configured(deps).notifications;
 export const inboxOf = (deps: Pick<HttpDeps, "push">) => configured(deps).inbox;

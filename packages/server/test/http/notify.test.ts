@@ -178,7 +178,8 @@ test("in a batch each publication has the entry that is its own, and one that ma
   ]);
 });
 
-const OWN: ["GET" | "POST" | "PUT" | "DELETE", string, unknown?][] = [
+type Call = ["GET" | "POST" | "PUT" | "DELETE", string, unknown?];
+const OWN: Call[] = [
   ["GET", "/api/inbox"],
   ["GET", "/api/inbox/counts"],
   ["POST", "/api/inbox/read", { ids: ["a"] }],
@@ -210,6 +211,36 @@ test.each([["POST", "/api/notify", valid] as const, ...OWN])(
     expect(answer).toMatchObject({ status: 501, body: { code: "NOT_CONFIGURED" } });
   },
 );
+
+test.each<Call>([
+  ["POST", "/api/notify", { title: 7 }],
+  ["POST", "/api/push/test", {}],
+  ["POST", "/api/push/redrive"],
+  ...OWN.map(([method, url]): Call => [method, url]),
+])("without Postgres %s %s is 501 whatever else is wrong", async (method, url, body) => {
+  serve(undefined, { withoutPostgres: true });
+
+  expect(await call(method, url, body)).toMatchObject({ status: 501, body: { code: "NOT_CONFIGURED" } });
+});
+
+test("who may not notify is told so before the body is looked at", async () => {
+  serve(callerWith("publish"));
+
+  expect(await call("POST", "/api/notify", { title: 7 })).toMatchObject({ status: 403, body: { code: "FORBIDDEN" } });
+});
+
+test("the header of JSON with nothing behind it is fine where nothing is asked for", async () => {
+  const headers = { "content-type": "application/json" };
+
+  expect(await call("POST", "/api/tickets", undefined, headers)).toMatchObject({ status: 201 });
+  expect(await call("POST", "/api/inbox/read-all", undefined, { ...headers, "x-carillon-user": "ada" })).toMatchObject({
+    status: 200,
+  });
+  expect(await call("POST", "/api/inbox/read", undefined, { ...headers, "x-carillon-user": "ada" })).toMatchObject({
+    status: 400,
+    body: { code: "INVALID_JSON" },
+  });
+});
 
 test("a device is registered for the caller and their session, and members that nobody knows are ignored", async () => {
   serve(user);

@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { requireBody } from "../body.ts";
 import { authenticated, userOf } from "../callers.ts";
-import { devicesOf, type HttpDeps } from "../deps.ts";
+import { devicesOf, type HttpDeps, needsPostgres } from "../deps.ts";
 import { device, problems } from "../schemas.ts";
 
 const params = z.object({
@@ -15,7 +15,7 @@ const PROBLEMS = ["UNAUTHENTICATED", "FORBIDDEN", "INVALID_ID", "DATABASE_UNAVAI
 
 /** `PUT` at every start of an application, `DELETE` at logout. */
 export function deviceRoutes(deps: Pick<HttpDeps, "auth" | "push" | "quotas">): FastifyPluginAsyncZod {
-  const onRequest = authenticated(deps.auth);
+  const onRequest = [authenticated(deps.auth), needsPostgres(deps)];
 
   return async (app) => {
     app.put(

@@ -3,7 +3,7 @@ import type { InboxChange } from "@carillon/push";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { requireBody } from "../body.ts";
 import { authenticated, userOf } from "../callers.ts";
-import { type HttpDeps, inboxOf } from "../deps.ts";
+import { type HttpDeps, inboxOf, needsPostgres } from "../deps.ts";
 import { inboxChanged, inboxCounts, inboxPage, inboxQuery, problems } from "../schemas.ts";
 
 const DEFAULT_LIMIT = 50;
@@ -17,7 +17,7 @@ const SUMMARIES: Readonly<Record<InboxChange, string>> = {
 
 /** The caller's own inbox. Whoever asks with an API key has none. Each change is a publication, and counts as one. */
 export function inboxRoutes(deps: Pick<HttpDeps, "auth" | "push" | "quotas">): FastifyPluginAsyncZod {
-  const onRequest = authenticated(deps.auth);
+  const onRequest = [authenticated(deps.auth), needsPostgres(deps)];
   const tags = ["Inbox"];
 
   return async (app) => {

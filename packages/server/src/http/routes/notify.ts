@@ -2,7 +2,7 @@ import { notifyBody } from "@carillon/protocol";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { bodyLimits, requireBody } from "../body.ts";
 import { authenticated, demand } from "../callers.ts";
-import { type HttpDeps, notificationsOf } from "../deps.ts";
+import { type HttpDeps, needsPostgres, notificationsOf } from "../deps.ts";
 import { tokenOf } from "../idempotency.ts";
 import { idempotencyHeaders, notified, problems } from "../schemas.ts";
 import { restIngress } from "./publish.ts";
@@ -13,7 +13,12 @@ export function notifyRoutes(deps: Pick<HttpDeps, "auth" | "settings" | "quotas"
     app.post(
       "/api/notify",
       {
-        onRequest: [restIngress(deps.settings), authenticated(deps.auth)],
+        onRequest: [
+          restIngress(deps.settings),
+          authenticated(deps.auth),
+          async ({ caller }) => demand(caller, "notify"),
+          needsPostgres(deps),
+        ],
         preValidation: requireBody,
         bodyLimit: bodyLimits(deps.settings.maxPayloadBytes).refresh,
         config: { publishes: true },
@@ -45,12 +50,10 @@ export function notifyRoutes(deps: Pick<HttpDeps, "auth" | "settings" | "quotas"
         },
       },
       async (request, reply) => {
-        demand(request.caller, "notify");
-        const notifications = notificationsOf(deps);
         await deps.quotas?.publish(request.caller);
         const { userIds, push = true, ...content } = request.body;
         const notification = { ...content, push, userIds: userIds === "*" ? undefined : userIds };
-        const { eventId, entries } = await notifications.notify(notification, tokenOf(request, request.body));
+        const { eventId, entries } = await notificationsOf(deps).notify(notification, tokenOf(request, request.body));
         return reply.code(202).send({ eventId, entries });
       },
     );

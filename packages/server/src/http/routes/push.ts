@@ -2,9 +2,9 @@ import { CarillonError } from "@carillon/protocol";
 import { ATTEMPT_OUTCOMES } from "@carillon/push";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { requireBody } from "../body.ts";
+import { optionalBody, requireBody } from "../body.ts";
 import { operatorsOnly } from "../callers.ts";
-import { attemptsOf, type HttpDeps, sendingOf } from "../deps.ts";
+import { attemptsOf, type HttpDeps, needsPostgres, sendingOf } from "../deps.ts";
 import { problems } from "../schemas.ts";
 
 const MAX_REDRIVE = 10_000;
@@ -83,7 +83,7 @@ const redriven = z.object({ redriven: z.number().meta({ type: "integer" }) });
 
 /** What operators see of pushes, and do about them. */
 export function pushRoutes(deps: Pick<HttpDeps, "auth" | "push">): FastifyPluginAsyncZod {
-  const onRequest = operatorsOnly(deps.auth);
+  const onRequest = [operatorsOnly(deps.auth), needsPostgres(deps)];
 
   return async (app) => {
     app.post(
@@ -127,12 +127,12 @@ export function pushRoutes(deps: Pick<HttpDeps, "auth" | "push">): FastifyPlugin
       "/api/push/redrive",
       {
         onRequest,
-        preValidation: requireBody,
+        preValidation: optionalBody,
         schema: {
           tags: ["Operate"],
           summary: "Send dead letters again",
           description:
-            "The oldest first, each with all of its time. Without a filter all of them, up to `limit` in one call.",
+            "The oldest first, each with all of its time. Without a filter, or a body, all of them, up to `limit` in one call.",
           body: redriveBody,
           response: { 200: redriven, ...problems(...PROBLEMS, "INVALID_JSON") },
         },
