@@ -13,7 +13,7 @@ import type { Attendance } from "./gateway/attendance.ts";
 import type { Carrier } from "./gateway/carrier.ts";
 import { CatchUp } from "./gateway/catch-up.ts";
 import type { Connection } from "./gateway/connection.ts";
-import { Credentials } from "./gateway/credentials.ts";
+import { CredentialWatch } from "./gateway/credential-watch.ts";
 import { Gateway } from "./gateway/gateway.ts";
 import { attachWithGate, createIoServer, type Gate, refusalOfNew } from "./gateway/io-server.ts";
 import { Laggards } from "./gateway/laggards.ts";
@@ -90,7 +90,7 @@ export class ClientsSide {
   readonly #users: UserConnections;
   readonly #sessions: SessionKeeper;
   readonly #spread: Spread;
-  readonly #credentials: Credentials;
+  readonly #credentials: CredentialWatch;
 
   constructor(options: ClientsSideOptions) {
     const { settings, node, backbone, auth, log, ring, sequencer, history, publisher, interest } = options;
@@ -195,7 +195,7 @@ export class ClientsSide {
       meter,
       logger,
     });
-    const credentials = new Credentials({
+    const credentials = new CredentialWatch({
       authenticator,
       policy,
       connections: () => gateway.everyone(),

@@ -1,7 +1,7 @@
 /** Puts authentication and authorization together from the settings; `AUTH=off` is one more way, not a special case elsewhere. */
 import { type Logger, type Meter, RevocationList, type Revocations, type TicketStore } from "@carillon/core";
-import type { Authenticator as HttpAuthenticator } from "../http/deps.ts";
-import { openAuthenticator as openCallers } from "../http/open-auth.ts";
+import type { CallerAuthenticator } from "../http/deps.ts";
+import { openCallers } from "../http/open-callers.ts";
 import { mayUseCookies } from "../http/origins.ts";
 import type { Settings } from "../settings/load.ts";
 import { ApiKeys } from "./api-keys.ts";
@@ -21,7 +21,7 @@ export interface Auth {
   readonly authenticator: Authenticator;
   readonly policy: Policy;
   /** Of HTTP requests. */
-  readonly callers: HttpAuthenticator;
+  readonly callers: CallerAuthenticator;
   readonly revocations: RevocationList;
   readonly tickets: Tickets;
 }

@@ -1,6 +1,8 @@
 /** Who calls REST: a server with a key, or a user with a token. */
+
+import type { IncomingHttpHeaders } from "node:http";
 import { CarillonError } from "@carillon/protocol";
-import type { Action, Caller, Credentials, Authenticator as HttpAuthenticator } from "../http/deps.ts";
+import type { Action, Caller, CallerAuthenticator } from "../http/deps.ts";
 import type { ApiKey, ApiKeys, KeyAction } from "./api-keys.ts";
 import { bearer } from "./authenticator.ts";
 import type { Authenticator, Policy, Principal } from "./principal.ts";
@@ -11,14 +13,14 @@ export interface CallersOptions {
   readonly policy: Policy;
 }
 
-export class Callers implements HttpAuthenticator {
+export class Callers implements CallerAuthenticator {
   readonly #options: CallersOptions;
 
   constructor(options: CallersOptions) {
     this.#options = options;
   }
 
-  async caller({ headers }: Credentials): Promise<Caller> {
+  async caller(headers: IncomingHttpHeaders): Promise<Caller> {
     const { keys, users, policy } = this.#options;
     const secret = bearer(headers.authorization);
     const key = secret === undefined ? undefined : keys.find(secret);

@@ -1,7 +1,7 @@
 /** Route hooks that say who asks. They run before a body is read, so that a stranger can't make the node parse megabytes. */
 import { CarillonError } from "@carillon/protocol";
 import type { FastifyRequest } from "fastify";
-import type { Action, Authenticator, Caller } from "./deps.ts";
+import type { Action, Caller, CallerAuthenticator } from "./deps.ts";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -10,16 +10,16 @@ declare module "fastify" {
   }
 }
 
-export function authenticated(auth: Authenticator): (request: FastifyRequest) => Promise<void> {
+export function authenticated(auth: CallerAuthenticator): (request: FastifyRequest) => Promise<void> {
   return async (request) => {
-    request.caller = await auth.caller({ headers: request.headers, ip: request.ip });
+    request.caller = await auth.caller(request.headers);
   };
 }
 
 /** For pages and figures that show how the deployment is doing. */
-export function operatorsOnly(auth: Authenticator): (request: FastifyRequest) => Promise<void> {
+export function operatorsOnly(auth: CallerAuthenticator): (request: FastifyRequest) => Promise<void> {
   return async (request) => {
-    request.caller = await auth.caller({ headers: request.headers, ip: request.ip });
+    request.caller = await auth.caller(request.headers);
     demand(request.caller, "operate");
   };
 }

@@ -33,15 +33,9 @@ export interface CallerQuotas {
   ticket(caller: Caller): Promise<void>;
 }
 
-export interface Credentials {
-  readonly headers: IncomingHttpHeaders;
-  /** The client's address, by `TRUST_PROXY`. */
-  readonly ip: string;
-}
-
-export interface Authenticator {
+export interface CallerAuthenticator {
   /** Throws `CarillonError` (`UNAUTHENTICATED`, `TOKEN_EXPIRED`, `REVOKED`, `INVALID_ID`) for who can't be believed. */
-  caller(credentials: Credentials): Caller | Promise<Caller>;
+  caller(headers: IncomingHttpHeaders): Caller | Promise<Caller>;
 }
 
 export interface HistoryRequest {
@@ -93,7 +87,7 @@ export interface HttpDeps {
   readonly meter: Pick<Meter, "count">;
   readonly publisher: Publish;
   readonly history: History;
-  readonly auth: Authenticator;
+  readonly auth: CallerAuthenticator;
   /** Closes a user's connections, or one session's, on every node, and refuses their tokens from now on. */
   readonly revoke: (whom: { readonly user: string; readonly sid?: string; readonly reason?: string }) => Promise<void>;
   readonly tickets: Pick<Tickets, "issue">;

@@ -4,7 +4,7 @@ import { CarillonError, type Draft, type GapDraft, type Publication } from "@car
 import type { FastifyInstance } from "fastify";
 import { buildHttp } from "../../src/http/app.ts";
 import type { Caller, History, HistoryRequest, HttpDeps } from "../../src/http/deps.ts";
-import { openAuthenticator } from "../../src/http/open-auth.ts";
+import { openCallers } from "../../src/http/open-callers.ts";
 import { Health } from "../../src/ops/health.ts";
 import { createLogger } from "../../src/ops/logger.ts";
 import { createMeter } from "../../src/ops/metrics.ts";
@@ -88,7 +88,7 @@ export function fixture(
     publisher,
     history,
     revoke: async () => {},
-    auth: openAuthenticator,
+    auth: openCallers,
     tickets: { issue: async () => ({ ticket: "a-ticket", expiresMs: 1_764_000_000_000 }) },
     cluster: {
       nodes: async () => ({ nodes: [], complete: true }),

@@ -1,9 +1,10 @@
+import type { IncomingHttpHeaders } from "node:http";
 import { CarillonError, isPrincipalId } from "@carillon/protocol";
-import type { Authenticator, Caller, Credentials } from "./deps.ts";
+import type { Caller, CallerAuthenticator } from "./deps.ts";
 
 /** `AUTH=off`: who says `X-Carillon-User` is believed, and everybody may do everything. */
-export const openAuthenticator: Authenticator = {
-  caller({ headers }: Credentials): Caller {
+export const openCallers: CallerAuthenticator = {
+  caller(headers: IncomingHttpHeaders): Caller {
     const header = headers["x-carillon-user"];
     return { name: header === undefined ? "anonymous" : userName(header), kind: "open", may: () => true };
   },

@@ -10,7 +10,7 @@ import type { Connection } from "./connection.ts";
 import { leaveRoom } from "./membership.ts";
 import { channelRoom, identityRooms } from "./rooms.ts";
 
-export interface CredentialsOptions {
+export interface CredentialWatchOptions {
   readonly authenticator: Authenticator;
   readonly policy: Policy;
   readonly connections: () => Iterable<Connection>;
@@ -23,13 +23,13 @@ export interface CredentialsOptions {
 /** One look at all connections costs less than a timer for each, and no expiry is too far away for it. */
 const LOOK_EVERY_MS = 1000;
 
-export class Credentials {
-  readonly #options: CredentialsOptions;
+export class CredentialWatch {
+  readonly #options: CredentialWatchOptions;
   /** Told to close; those of clients that do not read take a moment. */
   readonly #closing = new WeakSet<Connection>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(options: CredentialsOptions) {
+  constructor(options: CredentialWatchOptions) {
     this.#options = options;
   }
 
