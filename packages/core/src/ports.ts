@@ -113,7 +113,16 @@ export interface SessionRecord {
   readonly channels: readonly ChannelName[];
   /** Channels that were replayed by `since`, with the connection's position then: until it heard a later id, a cut may have hit the replay. */
   readonly replays: readonly (readonly [ChannelName, PublicationId])[];
-  /** Stretches in which nothing was for this connection: after the event with the id `heard`, up to `upTo`. */
+  /**
+   * What a connection that heard little needs, since its last id may be older than the log reaches: of all that was for it up to
+   * `upTo`, the last event that it was written carried the id `heard`.
+   *
+   * A client that comes back with exactly `heard` has therefore missed nothing up to `upTo`, however it lost its connection and
+   * whatever it was sent after that: it has that one, and between the two there was nothing for it. No answer of the client is
+   * needed for that, and with any other offset it says nothing. Both are of one epoch, in which n has no holes, so that the log
+   * proves the rest from `upTo` on. There are two stretches: the one up to now, and the last long one that ended with an event,
+   * for a client that was gone already when that was sent.
+   */
   readonly quiet?: readonly (readonly [heard: PublicationId, upTo: PublicationId])[];
   /** The client was told a gap up to here because its session was lost; with an older offset it did not get to hear of it. */
   readonly floor?: PublicationId;

@@ -2,7 +2,7 @@
  * Lets clients in and makes them whole: who is it, what did it have before, what did it miss, then `ready`; and lets go of them
  * when they leave.
  */
-import type { Interest, Logger, Meter, Sequencer } from "@carillon/core";
+import type { Interest, Logger, Meter, Sequencer, SessionRecord } from "@carillon/core";
 import { CarillonError, formatId, type Position, parsePrincipalId } from "@carillon/protocol";
 import type { Socket } from "socket.io";
 import type { Authenticator, Policy, Principal } from "../auth/principal.ts";
@@ -16,7 +16,7 @@ import type { SocketIoHub } from "./hubs.ts";
 import { enterAllRooms } from "./membership.ts";
 import type { Requests } from "./requests.ts";
 import { identityRooms, socketId } from "./rooms.ts";
-import { cutReplays, isBelowFloor, type KeptRecord, provenPosition, type SessionKeeper } from "./session-keeper.ts";
+import { cutReplays, isBelowFloor, provenPosition, type SessionKeeper } from "./session-keeper.ts";
 import { transportOf } from "./transport.ts";
 
 export interface ArrivalsOptions {
@@ -142,7 +142,7 @@ export class Arrivals {
   }
 
   /** Rooms and subscriptions as they were. Resolves with the channels that can't be had any more. */
-  async #restore(connection: Connection, record: KeptRecord): Promise<string[]> {
+  async #restore(connection: Connection, record: SessionRecord): Promise<string[]> {
     const { interest, policy, logger } = this.#options;
     const lost: string[] = [];
     await Promise.all(
@@ -169,7 +169,8 @@ export class Arrivals {
     while (connection.state !== "closed") {
       try {
         return await save();
-      } catch {
+      } catch (error) {
+        this.#options.logger.debug({ err: error }, "saving a session record failed, trying again");
         await new Promise((resolve) => setTimeout(resolve, SAVE_RETRY_MS));
       }
     }
@@ -247,14 +248,14 @@ function releaseChannels({ channels }: Connection): void {
  * Where to go on from. A session id that nobody knows is one that expired, was forged or belongs to another user: its rooms are
  * lost, and what was for them can't be told, whatever the offset says.
  */
-function provenStart(asked: StartingPoint, pid: unknown, record: KeptRecord | undefined): StartingPoint {
+function provenStart(asked: StartingPoint, pid: unknown, record: SessionRecord | undefined): StartingPoint {
   if (asked.kind !== "offset" || pid === undefined || pid === null) return asked;
   if (record === undefined || isBelowFloor(record, asked.position))
     return { kind: "unknown", cause: "unknown_session" };
   return { kind: "offset", position: provenPosition(record, asked.position) };
 }
 
-function floorOf({ floor }: Connection): Pick<KeptRecord, "floor"> {
+function floorOf({ floor }: Connection): Pick<SessionRecord, "floor"> {
   return floor === undefined ? {} : { floor: formatId(floor) };
 }
 

@@ -10,18 +10,6 @@ import { comparePositions, formatId, type Position, parseId } from "@carillon/pr
 import type { Policy } from "../auth/principal.ts";
 import type { Connection } from "./connection.ts";
 
-/**
- * `quiet` is what a connection that heard little needs, since its last id may be older than the log reaches. `[heard, upTo]` says
- * that of all that was for this connection up to `upTo`, the last event that it was written carried the id `heard`.
- *
- * A client that comes back with exactly `heard` has therefore missed nothing up to `upTo`, however it lost its connection and
- * whatever it was sent after that: it has that one, and between the two there was nothing for it. No answer of the client is
- * needed for that, and with any other offset it says nothing. Both are of one epoch, in which n has no holes, so that the log
- * proves the rest from `upTo` on. There are two stretches: the one up to now, and the last long one that ended with an event, for
- * a client that was gone already when that was sent.
- */
-export type KeptRecord = SessionRecord;
-
 export interface SessionKeeperOptions {
   readonly sessions: Sessions;
   readonly policy: Policy;
@@ -73,7 +61,7 @@ export class SessionKeeper {
   }
 
   /** What the client had under `pid`, cut down to what it may have now. Waits for the store while the client does. */
-  async restore(connection: Connection, pid: unknown): Promise<KeptRecord | undefined> {
+  async restore(connection: Connection, pid: unknown): Promise<SessionRecord | undefined> {
     if (typeof pid !== "string" || pid.length === 0 || pid.length > MAX_PID_LENGTH) return undefined;
     const record = await this.#load(connection, pid);
     const { principal, style } = connection;
@@ -91,7 +79,7 @@ export class SessionKeeper {
    * The record of a client that came back, as it was, under the connection's own session id. MUST be awaited before the client
    * learns that id: it may be cut off the next moment, and then it comes back with it. Throws `BUS_UNAVAILABLE`.
    */
-  inherit(connection: Connection, record: KeptRecord): Promise<void> {
+  inherit(connection: Connection, record: SessionRecord): Promise<void> {
     return this.#write(connection, record, { epoch: 0, n: 0 });
   }
 
@@ -120,7 +108,7 @@ export class SessionKeeper {
   }
 
   /** One after another, so that an older record never overwrites a newer one. */
-  async #write(connection: Connection, record: KeptRecord, upTo: Position): Promise<void> {
+  async #write(connection: Connection, record: SessionRecord, upTo: Position): Promise<void> {
     const kept = this.#entry(connection);
     const pid = privateId(connection);
     if (kept === undefined || pid === undefined) return;
@@ -152,7 +140,7 @@ export class SessionKeeper {
     return kept;
   }
 
-  async #load(connection: Connection, pid: string): Promise<KeptRecord | undefined> {
+  async #load(connection: Connection, pid: string): Promise<SessionRecord | undefined> {
     while (connection.state !== "closed") {
       try {
         return await this.#options.sessions.load(pid);
@@ -200,7 +188,7 @@ export class SessionKeeper {
 }
 
 /** Where the log must be read from for a client that comes back with `offset`. */
-export function provenPosition(record: KeptRecord | undefined, offset: Position): Position {
+export function provenPosition(record: SessionRecord | undefined, offset: Position): Position {
   let proven = offset;
   for (const [heard, upTo] of record?.quiet ?? []) {
     const position = parseId(upTo);
@@ -211,7 +199,7 @@ export function provenPosition(record: KeptRecord | undefined, offset: Position)
 }
 
 /** Whether the client came back without having heard that it lost its session before. */
-export function isBelowFloor({ floor }: KeptRecord, offset: Position): boolean {
+export function isBelowFloor({ floor }: SessionRecord, offset: Position): boolean {
   const position = parseId(floor);
   return position !== undefined && comparePositions(offset, position) < 0;
 }
@@ -231,7 +219,7 @@ function privateId(connection: Connection): string | undefined {
   return (connection.socket as unknown as { readonly pid?: string }).pid;
 }
 
-function recordOf(connection: Connection, upTo: Position, withoutChannel: string | undefined): KeptRecord {
+function recordOf(connection: Connection, upTo: Position, withoutChannel: string | undefined): SessionRecord {
   const { principal, style, channels, rooms, replays, told, quiet, floor, transport } = connection;
   for (const [on, { mark }] of replays) if (transport.arrived(mark)) connection.removeReplay(on);
   const names = new Set(channels.keys());

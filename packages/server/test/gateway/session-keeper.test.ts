@@ -3,11 +3,11 @@ import { CarillonError, type Position } from "@carillon/protocol";
 import { afterEach, expect, test } from "vitest";
 import { openPolicy } from "../../src/auth/open.ts";
 import { eventFrame } from "../../src/gateway/frames.ts";
-import { cutReplays, type KeptRecord, provenPosition, SessionKeeper } from "../../src/gateway/session-keeper.ts";
+import { cutReplays, provenPosition, SessionKeeper } from "../../src/gateway/session-keeper.ts";
 import { connectionOf, type FakeConnection } from "./fakes.ts";
 
 const at = (n: number, epoch = 1): Position => ({ epoch, n });
-const record = (more: Partial<KeptRecord> = {}): KeptRecord => ({
+const record = (more: Partial<SessionRecord> = {}): SessionRecord => ({
   sub: "",
   namespace: "/channels",
   rooms: [],
@@ -21,7 +21,7 @@ afterEach(() => {
 });
 
 function keeper(settled: () => Position) {
-  const saved: KeptRecord[] = [];
+  const saved: SessionRecord[] = [];
   const store = {
     failing: false,
     async save(_pid: string, value: SessionRecord) {
