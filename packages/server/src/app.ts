@@ -1,7 +1,7 @@
 /** All the wiring of a node, and nothing else: parts are made, handed to each other, started and stopped here. */
 import { createServer, type Server as HttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { History, Interest, Publisher, Relay, Ring, Sequencer } from "@carillon/core";
+import { History, Interest, Publisher, Rarely, Relay, Ring, Sequencer } from "@carillon/core";
 import { CarillonError, CHANNEL_NAMESPACES, compilePattern, type Publication, parseId } from "@carillon/protocol";
 import type { Logger as PinoLogger } from "pino";
 import { buildAuth } from "./auth/build.ts";
@@ -16,7 +16,6 @@ import { redisInterpreter } from "./ingress.ts";
 import { PublishQuotas } from "./limits/publish-quotas.ts";
 import { Quota, WINDOW_S } from "./limits/quota.ts";
 import { Health } from "./ops/health.ts";
-import { LimitedLog } from "./ops/limited-log.ts";
 import { createMeter } from "./ops/metrics.ts";
 import { sampleGauges } from "./ops/sampler.ts";
 import { buildPostgres } from "./postgres-side.ts";
@@ -39,6 +38,7 @@ const LISTENING_TIMEOUT_MS = 3000;
 const LISTEN_BACKLOG = 4096;
 const REACH_TIMEOUT_MS = 2000;
 const TICKETS_PER_USER_PER_S = 5;
+const WARN_EVERY_MS = 60_000;
 
 /** Resolves once the node listens. Redis or Postgres may still be away: readiness says so. Rejects on what no waiting helps. */
 export async function startApp(settings: Settings, node: string, logger: PinoLogger): Promise<App> {
@@ -48,7 +48,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     },
   });
   const health = new Health();
-  const limited = new LimitedLog(logger);
+  const rarely = new Rarely(WARN_EVERY_MS);
   const backbone = buildBackbone({ settings, node, meter, logger });
   const { log, bus } = backbone;
 
@@ -64,7 +64,9 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   const namespaces = new Set(settings.namespaces);
   const onNonsense = (ingress: "redis" | "postgres", channel: string) => {
     meter.count("feedDropped", 1, { feed: ingress === "redis" ? "redis" : "notify", reason: "not_understood" });
-    limited.warn(`nonsense ${ingress} ${channel}`, { ingress, channel }, "a message was not understood and dropped");
+    rarely.say(`nonsense ${ingress} ${channel}`, (heldBack) =>
+      logger.warn({ ingress, channel, heldBack }, "a message was not understood and dropped"),
+    );
   };
 
   // Known once it listens; by then somebody may ask.
@@ -131,7 +133,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     pagePort,
     meter,
     logger,
-    limitedLog: limited,
+    rarely,
   });
   const serves = settings.roles.has("gateway");
 

@@ -4,7 +4,7 @@
  *
  * A request is judged at its arrival and runs in its connection's order, once the connection is whole. How many may wait is bounded.
  */
-import type { Interest, Logger, Meter, Publish } from "@carillon/core";
+import type { Interest, Logger, Meter, Publish, Rarely } from "@carillon/core";
 import {
   type Ack as Answer,
   CarillonError,
@@ -16,7 +16,6 @@ import {
 } from "@carillon/protocol";
 import type { Policy, Principal } from "../auth/principal.ts";
 import type { MessageRate } from "../limits/message-rate.ts";
-import type { LimitedLog } from "../ops/limited-log.ts";
 import { BEYOND, type Connection } from "./connection.ts";
 import { gapFrame } from "./frames.ts";
 import { enterRoom, leaveRoom } from "./membership.ts";
@@ -61,7 +60,7 @@ export interface RequestsOptions {
   readonly meter: Meter;
   readonly logger: Logger;
   /** One line for each code and minute of what is refused. */
-  readonly limitedLog: Pick<LimitedLog, "warn">;
+  readonly rarely: Pick<Rarely, "say">;
 }
 
 export type Ack = (answer: Answer) => void;
@@ -192,12 +191,12 @@ export class Requests {
   }
 
   #refuse(error: unknown, ack: Ack): void {
-    const { meter, logger, limitedLog } = this.#options;
+    const { meter, logger, rarely } = this.#options;
     const known = error instanceof CarillonError ? error : new CarillonError("INTERNAL");
     if (known !== error) logger.error({ err: error }, "a client's request failed");
     meter.count("drops", 1, { reason: known.code });
     const { code, message, retryAfterS } = known;
-    limitedLog.warn(`client ${code}`, { code }, "a client's request was refused");
+    rarely.say(`client ${code}`, (heldBack) => logger.warn({ code, heldBack }, "a client's request was refused"));
     ack({ ok: false, error: { code, message, ...(retryAfterS !== undefined && { retryAfterS }) } });
   }
 

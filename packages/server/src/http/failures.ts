@@ -2,10 +2,9 @@
 import { randomUUID } from "node:crypto";
 import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
-import type { Meter } from "@carillon/core";
+import { type Meter, Rarely } from "@carillon/core";
 import { CarillonError, ERRORS } from "@carillon/protocol";
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { LimitedLog } from "../ops/limited-log.ts";
 import type { RouteMethods } from "./methods.ts";
 import { problemHeaders, problemOf, toCarillonError } from "./problem.ts";
 
@@ -16,16 +15,17 @@ declare module "fastify" {
   }
 }
 
+const WARN_EVERY_MS = 60_000;
+
 export class Failures {
   readonly #logger: FastifyBaseLogger;
   readonly #meter: Pick<Meter, "count">;
-  readonly #limited: LimitedLog;
+  readonly #rarely = new Rarely(WARN_EVERY_MS);
   readonly #methods: RouteMethods;
 
   constructor(logger: FastifyBaseLogger, meter: Pick<Meter, "count">, methods: RouteMethods) {
     this.#logger = logger;
     this.#meter = meter;
-    this.#limited = new LimitedLog(logger);
     this.#methods = methods;
   }
 
@@ -63,7 +63,10 @@ export class Failures {
 
   refused(error: CarillonError, request: FastifyRequest): void {
     this.#meter.count("publicationsRefused", 1, { ingress: "rest", reason: error.code });
-    this.#limited.warn(`rest ${error.code}`, { requestId: request.id, code: error.code }, "publication refused");
+    const { code } = error;
+    this.#rarely.say(`rest ${code}`, (heldBack) =>
+      this.#logger.warn({ requestId: request.id, code, heldBack }, "publication refused"),
+    );
   }
 
   /** For what never became a request. The socket may be dead already. */
@@ -75,10 +78,9 @@ export class Failures {
     const known = toCarillonError(thrown);
     const error =
       known.code === "INTERNAL" ? new CarillonError("BAD_REQUEST", "the bytes are not an HTTP/1.1 request") : known;
-    this.#limited.warn(
-      `http ${error.code}`,
-      { code: error.code, reason: thrown.code },
-      "request refused before it was read",
+    const { code } = error;
+    this.#rarely.say(`http ${code}`, (heldBack) =>
+      this.#logger.warn({ code, reason: thrown.code, heldBack }, "request refused before it was read"),
     );
     const body = JSON.stringify(problemOf(error, randomUUID()));
     const { status } = ERRORS[error.code];

@@ -1,5 +1,4 @@
 import { expect, test } from "vitest";
-import { LimitedLog } from "../../src/ops/limited-log.ts";
 import { createLogger } from "../../src/ops/logger.ts";
 
 function capture(level = "info") {
@@ -93,29 +92,4 @@ test("an error keeps its name, code, message and stack", () => {
     message: "boom",
     stack: expect.stringContaining("logger.test"),
   });
-});
-
-test("one line per kind and minute, the next one with the number left out", () => {
-  let now = 0;
-  const warned: [object, string][] = [];
-  const log = new LimitedLog({ warn: (fields, message) => void warned.push([fields, message]) }, () => now);
-
-  for (let i = 0; i < 10; i++) log.warn("a", { i }, "odd");
-  log.warn("b", {}, "other");
-  now = 60_000;
-  log.warn("a", {}, "odd");
-
-  expect(warned).toEqual([
-    [{ kind: "a", i: 0 }, "odd"],
-    [{ kind: "b" }, "other"],
-    [{ kind: "a", suppressed: 9 }, "odd"],
-  ]);
-});
-
-test("a million kinds take bounded memory", () => {
-  const log = new LimitedLog({ warn() {} }, () => 0);
-
-  for (let i = 0; i < 100_000; i++) log.warn(`kind ${i}`, {}, "x");
-
-  expect(log.size).toBeLessThanOrEqual(1000);
 });
