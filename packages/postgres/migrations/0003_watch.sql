@@ -193,11 +193,11 @@ begin
         end if;
         if n > %9$s then
           if tg_op = 'DELETE' then select count(*) into n from old_rows; else select count(*) into n from new_rows; end if;
-          perform carillon.enqueue_summary(%2$L, format('{"op":"%%s",%%s,"rows":%%s}', tg_op, %10$L, n));
+          perform carillon.enqueue_summary(%2$L, format('{"op":"%%s","table":%%s,"rows":%%s}', tg_op, %8$L, n));
           return null;
         end if;
       end if;
-      %11$s;
+      %10$s;
       if found and pg_try_advisory_xact_lock(1667330668, 1) then perform carillon.hint(); end if;
       return null;
     end $capture$
@@ -206,7 +206,7 @@ begin
     carillon.into_variables(carillon.capture_sql(w, 'INSERT')),
     carillon.into_variables(carillon.capture_sql(w, 'UPDATE')),
     carillon.into_variables(carillon.capture_sql(w, 'DELETE')),
-    w.id, table_json, max_rows, names,
+    w.id, table_json, max_rows,
     case when w.to_user is null then format($q$insert into carillon.outbox (channel, payload, truncated)
         select %L, case when left(b, 1) <> '#' then b end, case when left(b, 1) = '#' then substr(b, 2) end from unnest(bodies) b$q$, w.channel)
     -- A row without a user is for nobody; what can't be a user is counted by the bridge.

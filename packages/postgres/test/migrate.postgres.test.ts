@@ -87,7 +87,7 @@ test("settings that change are written, and capture functions are written anew f
   await queryAt(url, "insert into things values (1), (2), (3)");
 
   const rows = await queryAt(url, "select payload from carillon.outbox");
-  expect(rows).toEqual([{ payload: '{"op":"INSERT","schema":"public","table":"things","rows":3}' }]);
+  expect(rows).toEqual([{ payload: '{"op":"INSERT","table":"things","rows":3}' }]);
 });
 
 async function ownedDatabase(): Promise<{ url: string; name: string }> {
