@@ -92,6 +92,8 @@ export class Connection {
   readonly channels = new Map<string, Subscription>();
   /** The client was told a gap up to here because its session was not known; with an older offset it has not heard of it. */
   floor: Position | undefined;
+  /** Channels that its client left since: coming to them again, it has had what came after the floor. */
+  readonly left = new Set<string>();
   /** Where its client comes from. */
   arrival: Arrival = FRESH;
   state: ConnectionState = "joining";

@@ -252,7 +252,8 @@ export class Requests {
     const { policy, limits, interest, replay } = this.#options;
     return async () => {
       // Its session was lost, so it subscribes again in good faith: since the gap that it was told nothing may be missing.
-      const since = asked ?? (connection.floor === undefined ? undefined : { position: connection.floor });
+      const floor = connection.left.has(channel) ? undefined : connection.floor;
+      const since = asked ?? (floor === undefined ? undefined : { position: floor });
       if (!policy.mayHear(connection.principal, channel)) throw new CarillonError("FORBIDDEN");
       const before = connection.channels.get(channel);
       if (before !== undefined) return { channel, id: formatId(connection.position), recovered: before.recovered };
@@ -307,6 +308,8 @@ export class Requests {
       connection.removeReplay(channel);
       await connection.socket.leave(channelRoom(channel));
       subscription.release();
+      const { floor, left } = connection;
+      if (floor !== undefined && left.size < this.#options.limits.subscriptions) left.add(channel);
       return { channel };
     };
   }

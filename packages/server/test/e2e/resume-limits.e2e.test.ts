@@ -205,4 +205,22 @@ describe("a session that the node remembers", () => {
     });
     lost.close();
   });
+
+  test("and leaving the channel and coming again, it hears nothing twice", async () => {
+    const lost = await Raw.open(node.url);
+    lost.send('40/channels,{"pid":"AAAAAAAAAAAAAAAAAAAA","offset":"1-1"}');
+    await lost.next('42/channels,["ready"');
+    lost.send('42/channels,1["subscribe",{"channel":"chat"}]');
+    await lost.next("43/channels,1");
+    await message(node.url, "chat", { text: "heard" });
+    await lost.next('42/channels,["notification"');
+
+    lost.send('42/channels,2["unsubscribe",{"channel":"chat"}]');
+    lost.send('42/channels,3["subscribe",{"channel":"chat"}]');
+
+    expect(await lost.next("43/channels,3")).toContain('"recovered":false');
+    const id = await message(node.url, "chat", { text: "after it" });
+    expect(eventOf(await lost.next('42/channels,["notification"'))[2]).toBe(id);
+    lost.close();
+  });
 });
