@@ -219,9 +219,10 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   if (wsServer !== undefined) await listen(wsServer, settings.wsPort ?? 0, settings.host);
   await metricsHttp?.listen({ port: settings.metricsPort ?? 0, host: settings.host });
   const fatal = postgres?.start();
-  push?.start();
   const ready = becomeReady();
   await fatal;
+  // Its tables are there now, unless Postgres is away.
+  push?.start();
   // Whoever starts a node by its log finds it ready in the ordinary case, and alive in any case.
   await Promise.race([ready, new Promise((resolve) => setTimeout(resolve, LISTENING_TIMEOUT_MS))]);
 
