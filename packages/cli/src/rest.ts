@@ -1,8 +1,7 @@
 /** The REST calls of a command: one that may be repeated is, while its time lasts. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ErrorCode } from "@carillon/protocol";
+import { type ErrorCode, readJson } from "@carillon/protocol";
 import { Failure, reasonOf } from "./failure.ts";
-import { parsed } from "./json.ts";
 import type { Connection } from "./settings.ts";
 
 export interface CallOptions {
@@ -87,7 +86,7 @@ async function send(connection: Connection, path: string, options: CallOptions):
     if (signal.aborted) throw new Failure("interrupted");
     return new Retryable(unreachable(connection.url, error), { answered: false });
   }
-  const answer = parsed(text);
+  const answer = readJson(text);
   if (response.ok && answer !== undefined) return answer;
   const failure = refusal(connection, response, answer as Problem | undefined);
   if (![429, 502, 503, 504].includes(response.status)) throw failure;

@@ -42,6 +42,15 @@ export function parseJson(text: string): unknown {
   return restore(JSON.parse(pieces.join("")));
 }
 
+/** `undefined` for text that is no JSON. For what other processes stored or answered: numbers become doubles. */
+export function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * Prints a value of `parseJson`, or one that another parser made without our bound. Throws `TypeError` for what JSON cannot carry
  * (a BigInt, a cycle, a function, `undefined`) and `RangeError` for what nests too deep.

@@ -6,6 +6,7 @@ import {
   type PresentClient,
   type PresentElsewhere,
 } from "@carillon/core";
+import { readJson } from "@carillon/protocol";
 import type { Redis } from "ioredis";
 import type { RedisConnections } from "./connections.ts";
 
@@ -212,12 +213,7 @@ function write(clients: readonly PresentClient[]): string {
 }
 
 function read(record: string): PresentClient[] | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(record);
-  } catch {
-    return undefined;
-  }
+  const value = readJson(record);
   if (!Array.isArray(value) || !value.every(isClient)) return undefined;
   return value.map(([foreground, sinceMs, installationId]) => ({
     foreground: foreground ?? undefined,

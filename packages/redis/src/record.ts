@@ -17,6 +17,7 @@ import {
   type JsonText,
   type LogEntry,
   type Position,
+  readJson,
 } from "@carillon/protocol";
 
 interface Header {
@@ -78,12 +79,7 @@ export function decodeBroadcast(message: string): Broadcast | undefined {
 }
 
 function parseHeader(text: string): Header | undefined {
-  let header: unknown;
-  try {
-    header = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  const header = readJson(text);
   if (!isPlainObject(header)) return undefined;
   const { c, s, t, f, x, g } = header;
   if (g !== undefined) return g === null || (Array.isArray(g) && g.every(isChannelName)) ? { g } : undefined;

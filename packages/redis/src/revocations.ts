@@ -1,5 +1,5 @@
 import { type Logger, noLogger, type Revocation, type Revocations } from "@carillon/core";
-import { isPlainObject, isPrincipalId } from "@carillon/protocol";
+import { isPlainObject, isPrincipalId, readJson } from "@carillon/protocol";
 import type { RedisConnections } from "./connections.ts";
 
 export interface RedisRevocationsOptions {
@@ -84,13 +84,13 @@ export class RedisRevocations implements Revocations {
 }
 
 function readMember(text: string): [user?: string, sid?: string | undefined] {
-  const value = parsed(text);
+  const value = readJson(text);
   if (!Array.isArray(value) || !isPrincipalId(value[0])) return [];
   return [value[0], isPrincipalId(value[1]) ? value[1] : undefined];
 }
 
 function readAnnouncement(text: string): Revocation | undefined {
-  const value = parsed(text);
+  const value = readJson(text);
   if (!isPlainObject(value) || !isPrincipalId(value.user) || typeof value.beforeMs !== "number") return undefined;
   return {
     user: value.user,
@@ -98,12 +98,4 @@ function readAnnouncement(text: string): Revocation | undefined {
     beforeMs: value.beforeMs,
     reason: typeof value.reason === "string" ? value.reason : undefined,
   };
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

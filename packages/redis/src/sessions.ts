@@ -1,5 +1,5 @@
 import { type Meter, noMeter, type SessionRecord, type Sessions } from "@carillon/core";
-import { isChannelName, isPlainObject, parseId } from "@carillon/protocol";
+import { isChannelName, isPlainObject, parseId, readJson } from "@carillon/protocol";
 import type { RedisConnections } from "./connections.ts";
 
 export interface RedisSessionsOptions {
@@ -49,12 +49,7 @@ export class RedisSessions implements Sessions {
 
 /** `undefined` for anything that isn't a record of this version: then the connection starts anew, with a gap. */
 function readRecord(text: string): SessionRecord | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  const value = readJson(text);
   if (!isPlainObject(value)) return undefined;
   const { sub, namespace, rooms, channels, replays, quiet, floor } = value;
   const isId = (id: unknown) => parseId(id) !== undefined;

@@ -1,5 +1,5 @@
+import { readJson } from "@carillon/protocol";
 import { reasonOf } from "../failure.ts";
-import { parsed } from "../json.ts";
 import { DOCS, type Finding, ok, problem, skipped, warning } from "./finding.ts";
 import { type HttpAnswer, http } from "./http.ts";
 
@@ -44,7 +44,7 @@ export function isAbsent({ check, status }: Finding): boolean {
 
 function ready(url: URL, { status, text }: HttpAnswer): Finding[] {
   const check = "node.ready";
-  const body = parsed(text) as { readonly checks?: Readonly<Record<string, Check>> } | undefined;
+  const body = readJson(text) as { readonly checks?: Readonly<Record<string, Check>> } | undefined;
   if (body?.checks === undefined) {
     if (status === 404) {
       const what = `${url.origin} keeps /readyz to itself, as a balancer should`;

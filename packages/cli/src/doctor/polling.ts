@@ -1,5 +1,5 @@
 /** A Socket.IO connection by long polling, in the raw: what a stock client hides is what the doctor wants to see. */
-import { parsed } from "../json.ts";
+import { readJson } from "@carillon/protocol";
 import { type HttpAnswer, http } from "./http.ts";
 
 /** The balancer took the session to a node that does not have it. */
@@ -41,7 +41,8 @@ export class PollingSession {
   static async open(base: URL, { cookies = false } = {}): Promise<PollingSession> {
     const url = new URL("/socket.io/?EIO=4&transport=polling", base);
     const answer = await http(url);
-    const handshake = answer.status === 200 && answer.text.startsWith("0{") ? parsed(answer.text.slice(1)) : undefined;
+    const handshake =
+      answer.status === 200 && answer.text.startsWith("0{") ? readJson(answer.text.slice(1)) : undefined;
     if (handshake === undefined) throw new Refused(answer);
     const cookie = answer.headers["set-cookie"]?.map((line) => line.split(";")[0]).join("; ");
     return new PollingSession(url, handshake as Handshake, cookies ? cookie : undefined);
@@ -64,7 +65,7 @@ export class PollingSession {
     const headers = { ...request.headers, ...(this.#cookie !== undefined && { cookie: this.#cookie }) };
     const answer = await http(this.#url, { ...request, headers });
     if (answer.status === 200) return answer;
-    const { code } = (parsed(answer.text) ?? {}) as { code?: unknown };
+    const { code } = (readJson(answer.text) ?? {}) as { code?: unknown };
     if (answer.status === 400 && code === UNKNOWN_SESSION) throw new SessionLost("another node was asked");
     throw new Error(`polling was answered ${answer.status}`);
   }

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Logger } from "@carillon/core";
-import { CarillonError, isPlainObject } from "@carillon/protocol";
+import { CarillonError, isPlainObject, readJson } from "@carillon/protocol";
 import { type ClaimPaths, LEEWAY_S, principalFromClaims } from "./claims.ts";
 import type { Patterns } from "./patterns.ts";
 import type { Principal } from "./principal.ts";
@@ -77,7 +77,7 @@ export class SessionClaims {
       throw unavailable();
     }
     if (status >= 500 || status === 429 || status === 408) throw unavailable();
-    const claims = status === 200 && text.length <= MAX_ANSWER_BYTES ? parsed(text) : undefined;
+    const claims = status === 200 && text.length <= MAX_ANSWER_BYTES ? readJson(text) : undefined;
     if (!isPlainObject(claims))
       throw new CarillonError("UNAUTHENTICATED", "the application does not know this session");
     return claims;
@@ -88,14 +88,6 @@ export class SessionClaims {
 function unexpired(principal: Principal): Principal {
   if ((principal.expiresMs ?? 0) + LEEWAY_S * 1000 <= Date.now()) throw new CarillonError("TOKEN_EXPIRED");
   return principal;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function unavailable(): CarillonError {

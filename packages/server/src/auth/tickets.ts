@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import type { TicketStore, TicketUse } from "@carillon/core";
-import { CarillonError, isPlainObject, isPrincipalId } from "@carillon/protocol";
+import { CarillonError, isPlainObject, isPrincipalId, readJson } from "@carillon/protocol";
 import type { RevocationCheck } from "./authenticator.ts";
 import { LEEWAY_S } from "./claims.ts";
 import { openPrincipal } from "./open.ts";
@@ -67,7 +67,7 @@ export class Tickets {
 
   /** What another version of a node wrote in another form is no ticket here. */
   #read(text: string): Principal | undefined {
-    const value = parsed(text);
+    const value = readJson(text);
     if (!isPlainObject(value)) return undefined;
     const { kind, user, roles, tenant, sid, expiresMs, issuedMs, lists } = value;
     const isOptionalId = (id: unknown): id is string | undefined => id === undefined || isPrincipalId(id);
@@ -104,12 +104,4 @@ function keyOf(ticket: string): string {
 
 function unknownTicket(): CarillonError {
   return new CarillonError("UNAUTHENTICATED", "the ticket is unknown, used or older than 30 seconds");
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -1,6 +1,6 @@
 /** The channels of the cluster: how many subscribe to each, and how much is published there. */
 import type { Logger, Meter, Roster } from "@carillon/core";
-import { isChannelName } from "@carillon/protocol";
+import { isChannelName, readJson } from "@carillon/protocol";
 import { z } from "zod";
 import type { Connection } from "../gateway/connection.ts";
 import type { ChannelRates } from "./channel-rates.ts";
@@ -86,7 +86,7 @@ export class Channels {
     const reports: Report[] = [];
     try {
       for (const text of await roster.all()) {
-        const read = parse(text);
+        const read = report.safeParse(readJson(text)).data;
         if (read === undefined) meter.count("drops", 1, { reason: "channel_report" });
         if (read === undefined || read.more) complete = false;
         if (read !== undefined && read.node !== name) reports.push(read);
@@ -111,13 +111,5 @@ export class Channels {
       else for (const [channel, { active }] of channels) if (active) add(channel);
     }
     return counts;
-  }
-}
-
-function parse(text: string): Report | undefined {
-  try {
-    return report.parse(JSON.parse(text));
-  } catch {
-    return undefined;
   }
 }

@@ -1,4 +1,5 @@
 /** What a node says about itself: in the cluster's roster, and in the answer of `GET /api/nodes`. */
+import { readJson } from "@carillon/protocol";
 import { z } from "zod";
 
 const count = z.number().meta({ type: "integer" });
@@ -35,9 +36,5 @@ export type NodeRecord = z.infer<typeof nodeRecord>;
 
 /** `undefined` for the record of a version that says something else. */
 export function parseNodeRecord(text: string): NodeRecord | undefined {
-  try {
-    return nodeRecord.parse(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
+  return nodeRecord.safeParse(readJson(text)).data;
 }
