@@ -28,6 +28,12 @@ export class ChannelRates {
 
   gap(): void {}
 
+  /** Whether no channel was left out lately because there were too many. */
+  get complete(): boolean {
+    this.#turn();
+    return this.#current.size < MAX_CHANNELS && this.#before.size < MAX_CHANNELS;
+  }
+
   /** Of all channels that had a publication lately. */
   perSecond(): Map<string, number> {
     this.#turn();

@@ -10,7 +10,7 @@ export interface ChannelsOptions {
   readonly roster: Roster;
   readonly name: string;
   readonly everyone: () => Iterable<Pick<Connection, "style" | "channels">>;
-  readonly rates: Pick<ChannelRates, "perSecond">;
+  readonly rates: Pick<ChannelRates, "perSecond" | "complete">;
   readonly meter: Pick<Meter, "count">;
   readonly logger: Logger;
 }
@@ -26,7 +26,7 @@ export interface ChannelsPage {
   readonly channels: readonly ChannelView[];
   /** Of all channels that are known. */
   readonly total: number;
-  /** False when a node could not be asked, or has more channels than it reports: numbers may be too low. */
+  /** False when a node could not be asked, has more channels than it reports, or not all were counted: numbers may be too low. */
   readonly complete: boolean;
 }
 
@@ -70,14 +70,15 @@ export class Channels {
     const subscribers = new Map(own);
     for (const { channels } of reports)
       for (const [channel, count] of channels) subscribers.set(channel, (subscribers.get(channel) ?? 0) + count);
-    const rates = this.#options.rates.perSecond();
-    const all = [...new Set([...subscribers.keys(), ...rates.keys()])].map((channel) => ({
+    const { rates } = this.#options;
+    const perSecond = rates.perSecond();
+    const all = [...new Set([...subscribers.keys(), ...perSecond.keys()])].map((channel) => ({
       channel,
       subscribers: subscribers.get(channel) ?? 0,
-      perSecond: Math.round((rates.get(channel) ?? 0) * 100) / 100,
+      perSecond: Math.round((perSecond.get(channel) ?? 0) * 100) / 100,
     }));
     all.sort((a, b) => b.perSecond - a.perSecond || b.subscribers - a.subscribers || (a.channel < b.channel ? -1 : 1));
-    return { channels: all.slice(offset, offset + limit), total: all.length, complete };
+    return { channels: all.slice(offset, offset + limit), total: all.length, complete: complete && rates.complete };
   }
 
   async #others(): Promise<{ reports: Report[]; complete: boolean }> {

@@ -26,7 +26,7 @@ function channels(everyone: object[], records: string[] | Error = [], rates = ne
     roster: new Others(),
     name: "here",
     everyone: () => everyone as never,
-    rates: { perSecond: () => rates },
+    rates: { perSecond: () => rates, complete: true },
     meter,
     logger: noLogger,
   });
@@ -46,11 +46,19 @@ test("rates fade over the window after the last publication", () => {
   expect(rates.perSecond().size).toBe(0);
 });
 
-test("more channels than are counted cost no memory", () => {
-  const rates = new ChannelRates(() => 0);
+test("more channels than are counted cost no memory, and it is said that some are missing until that is over", () => {
+  let now = 0;
+  const rates = new ChannelRates(() => now);
+  expect(rates.complete).toBe(true);
+
   for (let i = 0; i < 20_000; i++) rates.entry(publication(`channel-${i}`));
 
   expect(rates.perSecond().size).toBe(10_000);
+  expect(rates.complete).toBe(false);
+  now = 15_000;
+  expect(rates.complete).toBe(false);
+  now = 25_000;
+  expect(rates.complete).toBe(true);
 });
 
 test("subscribers are added up over the nodes, and the busiest come first", async () => {
