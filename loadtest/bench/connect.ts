@@ -50,7 +50,7 @@ async function measure(start: StartSubject, redisUrl: string): Promise<{ name: "
   await (await Crowd.connect(subject.url, 200, "bench")).close();
   const cpu = cpuMicros(subject.pid);
   const began = performance.now();
-  const crowd = await Crowd.connect(subject.url, CLIENTS, "bench", 1_000_000);
+  const crowd = await Crowd.connect(subject.url, CLIENTS, "bench", { perSecond: 1_000_000 });
   const seconds = (performance.now() - began) / 1000;
   const cpuMs = (cpuMicros(subject.pid) - cpu) / 1000 / CLIENTS;
   await crowd.close();

@@ -3,6 +3,15 @@ import { fileURLToPath } from "node:url";
 
 const program = fileURLToPath(new URL("./crowd-process.ts", import.meta.url));
 
+export type ClientKind = "socket.io" | "ws" | "sse";
+
+interface CrowdOptions {
+  /** Default 400. */
+  readonly perSecond?: number;
+  /** Default Socket.IO over WebSocket. */
+  readonly kind?: ClientKind;
+}
+
 /** Clients of one node in a process of their own; they all subscribe to one channel. */
 export class Crowd {
   readonly size: number;
@@ -14,11 +23,12 @@ export class Crowd {
     this.size = size;
   }
 
-  static async connect(url: string, size: number, channel: string, perSecond = 400): Promise<Crowd> {
+  static async connect(url: string, size: number, channel: string, options: CrowdOptions = {}): Promise<Crowd> {
+    const { perSecond = 400, kind = "socket.io" } = options;
     const child = fork(program, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
     const crowd = new Crowd(child, size);
     const connected = crowd.#next("connected", 300_000);
-    child.send({ cmd: "connect", url, count: size, channel, perSecond });
+    child.send({ cmd: "connect", url, count: size, channel, perSecond, kind });
     await connected;
     return crowd;
   }

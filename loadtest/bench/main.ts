@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { append } from "./append.ts";
 import type { Bench, BenchOptions } from "./bench.ts";
+import { clients } from "./clients.ts";
 import { connect } from "./connect.ts";
 import { fanout } from "./fanout.ts";
 import { idle } from "./idle.ts";
@@ -16,7 +17,7 @@ import { stall } from "./stall.ts";
 import { printTable, type Table } from "./table.ts";
 import { writes } from "./writes.ts";
 
-const BENCHES: readonly Bench[] = [writes, latency, append, fanout, stall, idle, connect, publish, reconnect, scale];
+const BENCHES: readonly Bench[] = [writes, latency, append, fanout, stall, idle, clients, connect, publish, reconnect, scale];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -40,7 +40,7 @@ export const stall: Bench = {
 /** The median of the broadcasts' longest stalls: a single one may be the machine's. */
 async function stalls(start: StartSubject, redisUrl: string): Promise<{ name: Subject["name"]; longest: number }> {
   const subject = await start(redisUrl, [`--import=${PROBE}`]);
-  const crowd = await Crowd.connect(subject.url, CLIENTS, "bench", 1000);
+  const crowd = await Crowd.connect(subject.url, CLIENTS, "bench", { perSecond: 1000 });
   const found: number[] = [];
   for (let i = 0; i <= BROADCASTS; i++) {
     await sinceLast(subject);

@@ -15,20 +15,26 @@ export type StartSubject = (redisUrl: string, nodeOptions?: readonly string[]) =
 
 const stockProgram = fileURLToPath(new URL("../chaos/baseline/main.ts", import.meta.url));
 
-export const product: StartSubject = async (redisUrl, nodeOptions = []) => {
+export const product: StartSubject = (redisUrl, nodeOptions = []) =>
+  // As in the image.
+  productWith(["--max-semi-space-size=16", ...nodeOptions], redisUrl);
+
+/** As Node starts it, with whatever size of young generation V8 grows to. */
+export const productUntuned: StartSubject = (redisUrl, nodeOptions = []) => productWith(nodeOptions, redisUrl);
+
+async function productWith(nodeOptions: readonly string[], redisUrl: string): Promise<Subject> {
   const node = new NodeServer({
     REDIS_URL: redisUrl,
     LOG_LEVEL: "info",
     CONNECTS_PER_S: "100000",
     MAX_CONNECTIONS: "100000",
     REDIS_PREFIX: "bench",
-    // As in the image.
-    NODE_OPTIONS: ["--max-semi-space-size=16", ...nodeOptions].join(" "),
+    NODE_OPTIONS: nodeOptions.join(" "),
   });
   await node.start();
   await waitFor(async () => (await node.readyz()).status === 200, { what: "the node to be ready", timeoutMs: 60_000 });
   return { name: "product", url: node.url, pid: node.pid, output: () => node.output, stop: () => node.stop() };
-};
+}
 
 export const stock: StartSubject = async (redisUrl, nodeOptions = []) => {
   const port = await freePort();
