@@ -134,6 +134,8 @@ export class Arrivals {
     const cut = record === undefined || asked.kind !== "offset" ? [] : [...cutReplays(record, asked.position), ...lost];
     connection.arrival = { from, cut, resumes: true };
     if (from.kind === "unknown" && from.cause === "unknown_session") connection.floor = this.#beyond();
+    // Of one that has no session nobody knows its rooms and subscriptions yet. It comes to them again, in good faith.
+    else if (from.kind === "offset" && record === undefined) connection.floor = from.position;
     await this.#untilSaved(connection, () =>
       record === undefined
         ? sessions.save(connection)
@@ -206,7 +208,7 @@ export class Arrivals {
       const { position } = connection;
       const id = formatId(position);
       const whole = repaired && cut.length === 0;
-      if (connection.floor !== undefined) connection.floor = position;
+      if (connection.floor !== undefined && !(repaired && from.kind === "offset")) connection.floor = position;
       if (repaired && cut.length > 0) {
         connection.write(gapFrame(connection.style, cut, id, spreadMs(connection)), position);
         for (const channel of cut) connection.addReplay(channel, { at: position, mark: connection.transport.mark });

@@ -90,7 +90,10 @@ export class Connection {
   principal: Principal;
   /** Subscribed channels. Empty on a refresh namespace, which has its own channel. */
   readonly channels = new Map<string, Subscription>();
-  /** The client was told a gap up to here because its session was not known; with an older offset it has not heard of it. */
+  /**
+   * What came after this may be missing in rooms and on channels that the client comes to only now: its session was not known and it
+   * was told a gap up to here (with an older offset it has not heard of that), or it has no session and came back with this offset.
+   */
   floor: Position | undefined;
   /** Channels that its client left since: coming to them again, it has had what came after the floor. */
   readonly left = new Set<string>();

@@ -4,7 +4,7 @@
  * A replay is older than what the connection already heard, so each of its events has its id in the first argument while the
  * trailing id stays the connection's position.
  */
-import type { History, Log, Meter, Sequencer } from "@carillon/core";
+import { concerns, type History, type Log, type Meter, type Sequencer } from "@carillon/core";
 import {
   type Ack,
   CarillonError,
@@ -13,6 +13,7 @@ import {
   isGap,
   type LogEntry,
   type Position,
+  type Publication,
 } from "@carillon/protocol";
 import { hearsOn } from "./audience.ts";
 import type { Connection } from "./connection.ts";
@@ -54,6 +55,22 @@ export class Replay {
   /** The position up to which nothing is still to be written to `connection`. */
   settled(connection: Connection): Position {
     return this.#options.settled(connection);
+  }
+
+  /** Whether anything was for a room of a channel after `since`, as far as that can be told. */
+  async mayHaveMissed(channel: string, room: string, since: Position): Promise<boolean> {
+    let found = false;
+    const visit = (entries: readonly LogEntry[]) => {
+      found ||= entries.some((entry) =>
+        isGap(entry) ? concerns(entry.gap.channels, channel) : entry.channel === channel && isFor(entry, room),
+      );
+    };
+    try {
+      return !(await this.#options.history.scan(since, visit)).whole || found;
+    } catch (error) {
+      if (error instanceof CarillonError) return true;
+      throw error;
+    }
   }
 
   /**
@@ -161,4 +178,8 @@ interface Collected {
   readonly whole: boolean;
   /** Reads what arrived since; in the same synchronous step as the writing. */
   finish(): void;
+}
+
+function isFor({ to }: Publication, room: string): boolean {
+  return to?.rooms?.includes(room) ?? false;
 }

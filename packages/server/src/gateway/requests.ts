@@ -5,15 +5,7 @@
  * A request is judged at its arrival and runs in its connection's order, once the connection is whole. How many may wait is bounded.
  */
 import type { Interest, Logger, Meter, Publish, Rarely } from "@carillon/core";
-import {
-  type Ack as Answer,
-  CarillonError,
-  comparePositions,
-  type Draft,
-  formatId,
-  parseId,
-  REQUEST,
-} from "@carillon/protocol";
+import { type Ack as Answer, CarillonError, type Draft, formatId, parseId, REQUEST } from "@carillon/protocol";
 import type { Policy, Principal } from "../auth/principal.ts";
 import type { MessageRate } from "../limits/message-rate.ts";
 import { BEYOND, type Connection } from "./connection.ts";
@@ -216,18 +208,18 @@ export class Requests {
       // A renewed token took it away meanwhile.
       if (!connection.isIn(channel, room)) throw new CarillonError("FORBIDDEN");
       enterRoom(connection, channel, room);
-      this.#tellOfLostRoom(connection, channel);
+      await this.#tellOfLostRoom(connection, channel, room);
       return answer;
     };
   }
 
-  /** Its session was lost, and it joins again in good faith; what went to the room since the gap that it was told, it did not get. */
-  #tellOfLostRoom(connection: Connection, channel: string): void {
+  /** It has no session, or lost it, and joins again in good faith; what went to the room since then it did not get. */
+  async #tellOfLostRoom(connection: Connection, channel: string, room: string): Promise<void> {
     const { replay, meter } = this.#options;
     const { floor, style } = connection;
     if (floor === undefined || !connection.listensTo(channel)) return;
+    if (!(await replay.mayHaveMissed(channel, room, floor))) return;
     const upTo = replay.settled(connection);
-    if (comparePositions(upTo, floor) <= 0) return;
     connection.write(gapFrame(style, [channel], formatId(upTo)), upTo);
     meter.count("gapsTold", 1, { cause: "unknown_session" });
   }

@@ -250,6 +250,44 @@ describe("the frames that the Dart client sends", () => {
   });
 });
 
+test("who comes back with an offset alone is told when a room that it joins again had something meanwhile, and only then", async () => {
+  const raw = kept(await Raw.open(a.url));
+  raw.send("40/trips,");
+  const offset = eventOf(await raw.next('42/trips,["ready"'))[2];
+  raw.send('42/trips,1["join",{"room":"trip:42"}]');
+  await raw.next("43/trips,1");
+  raw.close();
+  await refresh(a.url, "/trips", "FOR_THE_ROOM", { to: { rooms: ["trip:42"] } });
+  const last = await refresh(a.url, "/trips", "FOR_ALL");
+
+  const back = kept(await Raw.open(b.url));
+  back.send(`40/trips,${JSON.stringify({ offset })}`);
+  expect(eventOf(await back.next("42/trips,"))[1].scope).toBe("FOR_ALL");
+  await back.next('42/trips,["ready"');
+  back.send('42/trips,1["join",{"room":"trip:7"}]');
+  expect(await back.next("43/trips,1")).toContain('"ok":true');
+  back.send('42/trips,2["join",{"room":"trip:42"}]');
+
+  expect(eventOf(await back.next("42/trips,"))).toEqual(["refresh", { type: "REFRESH", scope: "ALL" }, last]);
+  expect(await back.next("43/trips,2")).toContain('"ok":true');
+});
+
+test("who comes back with an offset alone and subscribes again hears what the channel had meanwhile", async () => {
+  const raw = kept(await Raw.open(a.url));
+  raw.send("40/channels,");
+  const offset = eventOf(await raw.next('42/channels,["ready"'))[2];
+  raw.close();
+  const missed = await message(a.url, "orders", "missed");
+
+  const back = kept(await Raw.open(b.url));
+  back.send(`40/channels,${JSON.stringify({ offset })}`);
+  await back.next('42/channels,["ready"');
+  back.send('42/channels,1["subscribe",{"channel":"orders"}]');
+
+  expect(await back.next("43/channels,1")).toContain('"recovered":true');
+  expect(eventOf(await back.next("42/channels,"))[1]).toMatchObject({ payload: "missed", id: missed });
+});
+
 test("a client that is cut off the moment it knows its new session id has its rooms again after that, many times", async () => {
   const first = await Raw.open(a.url);
   first.send("40/channels,");
