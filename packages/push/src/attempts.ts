@@ -1,6 +1,6 @@
 /** The record of pushes, for operators: what became of each attempt, with FCM's own words. */
-import { CarillonError } from "@carillon/protocol";
 import type { Database } from "./database.ts";
+import { cursorAfter, idBefore } from "./pages.ts";
 
 export interface AttemptQuery {
   readonly eventId?: string | undefined;
@@ -60,16 +60,13 @@ export class Attempts {
   }
 
   async list({ eventId, userId, installationId, outcome, cursor, limit }: AttemptQuery): Promise<AttemptPage> {
-    if (cursor !== undefined && !/^\d{1,18}$/.test(cursor)) {
-      throw new CarillonError("INVALID_REQUEST", "cursor is what the page before answered");
-    }
     const rows = await this.#database.rows({
       text: `select * from carillon.push_attempt
-        where id < coalesce($1::bigint, 9223372036854775807) and ($2::text is null or event_id = $2)
+        where id < $1 and ($2::text is null or event_id = $2)
           and ($3::text is null or user_id = $3) and ($4::text is null or installation_id = $4)
           and ($5::text is null or outcome = $5)
         order by id desc limit $6`,
-      values: [cursor ?? null, eventId ?? null, userId ?? null, installationId ?? null, outcome ?? null, limit + 1],
+      values: [idBefore(cursor), eventId ?? null, userId ?? null, installationId ?? null, outcome ?? null, limit + 1],
     });
     const attempts = rows.slice(0, limit).map(
       (row): PushAttempt => ({
@@ -85,6 +82,6 @@ export class Attempts {
         at: row.at.toISOString(),
       }),
     );
-    return { attempts, cursor: rows.length > limit ? rows[limit - 1]?.id : null };
+    return { attempts, cursor: cursorAfter(rows, limit) };
   }
 }

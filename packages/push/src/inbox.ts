@@ -1,6 +1,7 @@
 /** What a user's inbox holds, newest first, and what its user did with it. Each change refreshes `/notifications` on all their devices. */
-import { CarillonError, parseJson } from "@carillon/protocol";
+import { parseJson } from "@carillon/protocol";
 import type { Database } from "./database.ts";
+import { cursorAfter, idBefore } from "./pages.ts";
 
 export interface InboxQuery {
   /** Of the page before. */
@@ -55,18 +56,15 @@ export class Inbox {
   }
 
   async list(user: string, { cursor, limit, read, archived, type }: InboxQuery): Promise<InboxPage> {
-    if (cursor !== undefined && !/^\d{1,18}$/.test(cursor)) {
-      throw new CarillonError("INVALID_REQUEST", "cursor is what the page before answered");
-    }
     const rows = await this.#database.rows({
       text: `select id, event_id, type, title, body, data::text, created_at, read_at, archived_at
         from carillon.inbox_entry
-        where user_id = $1 and id < coalesce($2::bigint, 9223372036854775807)
+        where user_id = $1 and id < $2
           and ($3::boolean is null or $3 = (read_at is not null))
           and ($4::boolean is null or $4 = (archived_at is not null))
           and ($5::text is null or type = $5)
         order by id desc limit $6`,
-      values: [user, cursor ?? null, read ?? null, archived ?? null, type ?? null, limit + 1],
+      values: [user, idBefore(cursor), read ?? null, archived ?? null, type ?? null, limit + 1],
     });
     const entries = rows.slice(0, limit).map(
       (row): InboxEntry => ({
@@ -80,7 +78,7 @@ export class Inbox {
         archivedAt: row.archived_at?.toISOString() ?? null,
       }),
     );
-    return { entries, cursor: rows.length > limit ? rows[limit - 1]?.id : null };
+    return { entries, cursor: cursorAfter(rows, limit) };
   }
 
   async counts(user: string): Promise<InboxCounts> {
