@@ -1,7 +1,6 @@
 /** A real Postgres with notifications, devices and a queue in it, and a sender to the stand-in. */
 import { type Meter, type MetricKey, noLogger } from "@carillon/core";
-import { migrate } from "@carillon/postgres";
-import { createTemplate, type FcmServer, sharedDatabase, sharedPostgres, waitFor } from "@carillon/testkit";
+import { type FcmServer, waitFor } from "@carillon/testkit";
 import pg from "pg";
 import { Brake } from "../src/brake.ts";
 import { Database } from "../src/database.ts";
@@ -12,6 +11,7 @@ import { Pauses } from "../src/pauses.ts";
 import { PgBossQueue } from "../src/queue.ts";
 import { Sender, type SenderOptions } from "../src/sender.ts";
 import { Targets } from "../src/targets.ts";
+import { pushDatabase } from "./push-database.ts";
 
 export interface Attempt {
   readonly installation_id: string;
@@ -44,15 +44,7 @@ export class Stage {
   }
 
   static async open(fcm: FcmServer): Promise<Stage> {
-    const template = await createTemplate(await sharedPostgres(), "carillon_push", async (url) => {
-      await migrate(url, { logger: noLogger });
-      const pool = new pg.Pool({ connectionString: url });
-      const queue = new PgBossQueue({ pool, database: new Database(pool), migrate: true, logger: noLogger });
-      await queue.start();
-      await queue.stop();
-      await pool.end();
-    });
-    return new Stage(await sharedDatabase(template), fcm);
+    return new Stage(await pushDatabase(), fcm);
   }
 
   async queue(): Promise<PgBossQueue> {

@@ -1,11 +1,8 @@
-import { readdirSync, readFileSync } from "node:fs";
 import type { Meter } from "@carillon/core";
-import { connectSql, createTemplate, sharedDatabase, sharedPostgres } from "@carillon/testkit";
 import pg from "pg";
 import { onTestFinished } from "vitest";
 import { Database } from "../src/database.ts";
-
-const migrations = new URL("../../postgres/migrations/", import.meta.url);
+import { pushDatabase } from "./push-database.ts";
 
 export interface Subject {
   readonly url: string;
@@ -14,16 +11,9 @@ export interface Subject {
   query(text: string, values?: unknown[]): Promise<Record<string, unknown>[]>;
 }
 
-/** A new database with the schema in it, and a pool on it. The package that migrates is not one that this one may use. */
+/** A new database, and a pool on it. */
 export async function subject(): Promise<Subject> {
-  const template = await createTemplate(await sharedPostgres(), "carillon_push", async (url) => {
-    const client = await connectSql(url);
-    await client.query("create schema carillon");
-    for (const file of readdirSync(migrations).sort())
-      await client.query(readFileSync(new URL(file, migrations), "utf8"));
-    await client.end();
-  });
-  const url = await sharedDatabase(template);
+  const url = await pushDatabase();
   const pool = poolOf(url);
   return {
     url,
