@@ -17,7 +17,19 @@ import { stall } from "./stall.ts";
 import { printTable, type Table } from "./table.ts";
 import { writes } from "./writes.ts";
 
-const BENCHES: readonly Bench[] = [writes, latency, append, fanout, stall, idle, clients, connect, publish, reconnect, scale];
+const BENCHES: readonly Bench[] = [
+  writes,
+  latency,
+  append,
+  fanout,
+  stall,
+  idle,
+  clients,
+  connect,
+  publish,
+  reconnect,
+  scale,
+];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
