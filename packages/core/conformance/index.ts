@@ -5,3 +5,4 @@ export { type LogSubject, logConformance } from "./log.ts";
 export { type PresenceSubject, presenceConformance } from "./presence.ts";
 export { type RosterSubject, rosterConformance } from "./roster.ts";
 export { type SessionsSubject, sessionsConformance } from "./sessions.ts";
+export { type TokenBucketSubject, tokenBucketConformance } from "./token-bucket.ts";

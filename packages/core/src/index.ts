@@ -7,6 +7,7 @@ export * from "./memory/log.ts";
 export * from "./memory/presence.ts";
 export * from "./memory/revocations.ts";
 export * from "./memory/tickets.ts";
+export * from "./memory/token-bucket.ts";
 export * from "./memory/twins.ts";
 export * from "./metrics.ts";
 export * from "./ports.ts";

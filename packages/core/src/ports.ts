@@ -78,6 +78,12 @@ export interface Lease {
   giveWay(): void;
 }
 
+/** So many tokens a second for all nodes together; as many gather at most. */
+export interface TokenBucket {
+  /** 0: `tokens`, at most a second's worth, are taken. Else none are, and how long to wait before asking again, in ms. Throws `BUS_UNAVAILABLE`. */
+  take(tokens: number): Promise<number>;
+}
+
 /** Each second's beat of a lossy feed: `mark` grows; all before mark `done` is in the log. */
 export interface Mark {
   readonly mark: number;

@@ -10,6 +10,5 @@ export { NotSent } from "./not-sent.ts";
 export { type Notification, Notifications, type Notified, type Token } from "./notifications.ts";
 export { PUSH_WHEN, type PushRule, type PushWhen } from "./policy.ts";
 export { SeenReports } from "./seen.ts";
-export type { PushQuota } from "./sender.ts";
 export { Sending } from "./sending.ts";
 export type { Trial, TrialRequest, TrialResult } from "./trial.ts";

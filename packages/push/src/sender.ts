@@ -6,7 +6,7 @@
  * sent again, recorded and counted as repeated; they carry the same tag, so that a device shows one.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Logger, type Meter, Rarely } from "@carillon/core";
+import { type Logger, type Meter, Rarely, type TokenBucket } from "@carillon/core";
 import type { Brake } from "./brake.ts";
 import type { Database } from "./database.ts";
 import type { Fcm, FcmResult } from "./fcm/firebase.ts";
@@ -16,19 +16,14 @@ import type { PgBossQueue, TakenJob } from "./queue.ts";
 import { count, Settlement, settle } from "./settlement.ts";
 import type { BegunAttempt, Target, Targets } from "./targets.ts";
 
-/** How many messages a second all nodes together send. */
-export interface PushQuota {
-  /** 0: so many may go now, and are counted. Else how long to wait before asking again, in ms. */
-  take(messages: number): Promise<number>;
-}
-
 export interface SenderOptions {
   readonly queue: Pick<PgBossQueue, "take" | "keep" | "complete" | "later" | "bury" | "depth">;
   readonly database: Pick<Database, "transaction">;
   readonly targets: Targets;
   readonly pauses: Pauses;
   readonly fcm: Pick<Fcm, "send">;
-  readonly quota: PushQuota;
+  /** Of messages, for all nodes together. */
+  readonly quota: TokenBucket;
   readonly brake: Brake;
   readonly meter: Pick<Meter, "count" | "set" | "observe">;
   readonly logger: Logger;

@@ -1,13 +1,13 @@
 /** All that a node needs to send pushes, put together: FCM, the queue, and, with the role `push`, a sender. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Logger, type Meter, Rarely } from "@carillon/core";
+import { type Logger, type Meter, Rarely, type TokenBucket } from "@carillon/core";
 import { Brake } from "./brake.ts";
 import type { Database, Pool } from "./database.ts";
 import type { FirebaseAccount } from "./fcm/account.ts";
 import { FirebaseFcm } from "./fcm/firebase.ts";
 import { type Pause, Pauses } from "./pauses.ts";
 import { PgBossQueue } from "./queue.ts";
-import { type PushQuota, Sender } from "./sender.ts";
+import { Sender } from "./sender.ts";
 import { Targets } from "./targets.ts";
 import { Trial } from "./trial.ts";
 
@@ -19,7 +19,7 @@ export interface SendingOptions {
   readonly sends: boolean;
   /** Whether pg-boss may bring its schema up to date. */
   readonly migrate: boolean;
-  readonly quota: PushQuota;
+  readonly quota: TokenBucket;
   readonly perSecond: number;
   readonly ttlS: number;
   readonly maxDeadPercent: number;

@@ -17,3 +17,4 @@ export { RedisSessions, type RedisSessionsOptions } from "./sessions.ts";
 export type { Address } from "./slot-connector.ts";
 export type { Subscriptions } from "./subscriptions.ts";
 export { RedisTickets } from "./tickets.ts";
+export { RedisTokenBucket, type RedisTokenBucketOptions } from "./token-bucket.ts";

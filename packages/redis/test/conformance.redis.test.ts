@@ -6,6 +6,7 @@ import {
   presenceConformance,
   rosterConformance,
   sessionsConformance,
+  tokenBucketConformance,
 } from "@carillon/core/conformance";
 import { sharedRedis } from "@carillon/testkit";
 import {
@@ -17,6 +18,7 @@ import {
   RedisPresence,
   RedisRoster,
   RedisSessions,
+  RedisTokenBucket,
 } from "../src/index.ts";
 
 const limits = { retentionS: 60, maxEntries: 10_000 };
@@ -125,6 +127,14 @@ rosterConformance("RedisRoster", async () => {
   const connections = connectRedis(await sharedRedis());
   return {
     nodes: ["a", "b"].map((node) => new RedisRoster(connections, { name: "nodes", node, lifetimeMs: 1500 })),
+    close: async () => connections.close(),
+  };
+});
+
+tokenBucketConformance("RedisTokenBucket", async () => {
+  const connections = connectRedis(await sharedRedis());
+  return {
+    nodes: [1, 2].map(() => new RedisTokenBucket(connections, { name: "push", perSecond: 10 })),
     close: async () => connections.close(),
   };
 });

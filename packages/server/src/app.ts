@@ -90,7 +90,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   });
   const quota = (name: string, perSecond: number) =>
     new Quota({ perSecond, shared: shared?.(name, perSecond * WINDOW_S), meter });
-  const push = buildPush({ settings, quota: quota("push", settings.push.perSecond), meter, logger });
+  const push = buildPush({ settings, quota: backbone.bucket("push", settings.push.perSecond), meter, logger });
   const interest = new Interest({
     registry: backbone.interest,
     isCustom: (channel) => postgres !== undefined && settings.ingress.has("postgres") && isCustom(channel),

@@ -16,6 +16,7 @@ import {
   MemoryRoster,
   MemorySessions,
   MemoryTickets,
+  MemoryTokenBucket,
   type Meter,
   type Presence,
   type Revocations,
@@ -23,6 +24,7 @@ import {
   type Seats,
   type Sessions,
   type TicketStore,
+  type TokenBucket,
 } from "@carillon/core";
 import { CHANNEL_NAMESPACES } from "@carillon/protocol";
 import {
@@ -41,11 +43,13 @@ import {
   RedisSeats,
   RedisSessions,
   RedisTickets,
+  RedisTokenBucket,
 } from "@carillon/redis";
 import type { Namespace } from "socket.io";
 import type { Adapter } from "socket.io-adapter";
 import type { Consume } from "./limits/quota.ts";
 import { redisQuota } from "./limits/redis-quota.ts";
+import { sharedBucket } from "./limits/shared-bucket.ts";
 import type { RedisSettings, Settings } from "./settings/load.ts";
 
 export interface Backbone {
@@ -62,6 +66,7 @@ export interface Backbone {
   /** What all nodes count together; absent where there is one node. */
   readonly seats: Seats | undefined;
   readonly quota: ((name: string, points: number) => Consume) | undefined;
+  readonly bucket: (name: string, perSecond: number) => TokenBucket;
   readonly adapter: ((namespace: Namespace) => Adapter) | undefined;
   /** The Redis channels that applications publish to, and who carries them; absent without Redis or that ingress. */
   readonly ingress: { readonly feed: Feed; readonly lease: Lease } | undefined;
@@ -103,6 +108,7 @@ function inMemory({ settings, node }: BackboneOptions): Backbone {
     tickets: new MemoryTickets(),
     seats: undefined,
     quota: undefined,
+    bucket: (_name, perSecond) => new MemoryTokenBucket(perSecond),
     adapter: undefined,
     ingress: undefined,
     start() {},
@@ -153,6 +159,7 @@ function onRedis(redis: RedisSettings, { settings, node, meter, logger }: Backbo
     tickets: new RedisTickets(connections),
     seats,
     quota: (name, points) => redisQuota(connections, name, points),
+    bucket: (name, perSecond) => sharedBucket(new RedisTokenBucket(connections, { name, perSecond }), perSecond, meter),
     adapter: createCarillonAdapter(connections, { meter, logger }),
     ingress: feed !== undefined && lease !== undefined ? { feed, lease } : undefined,
     start() {

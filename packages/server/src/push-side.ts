@@ -2,9 +2,8 @@
  * What this node does about notifications: stores them and answers for inboxes and devices, notes what clients see, and, with the role
  * `push`, decides which devices get a push and sends it. All of it waits while Postgres is away.
  */
-import type { Logger, Meter } from "@carillon/core";
+import type { Logger, Meter, TokenBucket } from "@carillon/core";
 import { createPool } from "@carillon/postgres";
-import { CarillonError } from "@carillon/protocol";
 import {
   Attempts,
   Database,
@@ -14,20 +13,18 @@ import {
   Inbox,
   Notifications,
   NotSent,
-  type PushQuota,
   SeenReports,
   Sending,
 } from "@carillon/push";
 import type { Connection } from "./gateway/connection.ts";
 import type { PushDeps } from "./http/deps.ts";
-import type { Quota } from "./limits/quota.ts";
 import type { Check, Health } from "./ops/health.ts";
 import type { PostgresSettings, Settings } from "./settings/load.ts";
 
 export interface PushSideOptions {
   readonly settings: Pick<Settings, "postgres" | "ingress" | "roles" | "push">;
   /** Of pushes, over all nodes. */
-  readonly quota: Pick<Quota, "consume">;
+  readonly quota: TokenBucket;
   readonly meter: Meter;
   readonly logger: Logger;
 }
@@ -76,7 +73,7 @@ export class PushSide implements PushDeps {
         database: new Database(this.#sendingPool),
         sends,
         migrate: postgres.migrate,
-        quota: quotaOf(quota),
+        quota,
         perSecond,
         ttlS,
         maxDeadPercent,
@@ -122,18 +119,4 @@ export class PushSide implements PushDeps {
     await this.sending?.stop();
     await Promise.all([this.#pool.end(), this.#sendingPool.end()]).catch(() => {});
   }
-}
-
-function quotaOf(quota: Pick<Quota, "consume">): PushQuota {
-  return {
-    async take(messages) {
-      try {
-        await quota.consume("all", messages);
-        return 0;
-      } catch (error) {
-        if (!(error instanceof CarillonError) || error.code !== "RATE_LIMITED") throw error;
-        return (error.retryAfterS ?? 1) * 1000;
-      }
-    },
-  };
 }

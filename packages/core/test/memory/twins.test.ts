@@ -7,6 +7,7 @@ import {
   presenceConformance,
   rosterConformance,
   sessionsConformance,
+  tokenBucketConformance,
 } from "../../conformance/index.ts";
 import {
   MemoryInterestRegistry,
@@ -15,6 +16,7 @@ import {
   MemoryPresence,
   MemoryRoster,
   MemorySessions,
+  MemoryTokenBucket,
 } from "../../src/index.ts";
 
 logConformance("MemoryLog", async () => ({ log: new MemoryLog() }));
@@ -33,6 +35,7 @@ interestConformance("MemoryInterestRegistry", async () => {
 });
 presenceConformance("MemoryPresence", async () => ({ nodes: [new MemoryPresence("a")] }));
 rosterConformance("MemoryRoster", async () => ({ nodes: [new MemoryRoster()] }));
+tokenBucketConformance("MemoryTokenBucket", async () => ({ nodes: [new MemoryTokenBucket(10)] }));
 
 const record = { sub: "42", namespace: "/trips", rooms: [], channels: [], replays: [] };
 
