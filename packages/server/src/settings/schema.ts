@@ -116,7 +116,7 @@ export const SCHEMA = {
   PUSH_ACK_MS: { rule: wholeNumber(0, 60_000), default: "2000", about: "How long a device in the foreground has to report a notification as seen." },
   INBOX_RETENTION_DAYS: { rule: wholeNumber(1, 3650), default: "90", about: "How long inbox entries and records of pushes are kept." },
   FIREBASE_CREDENTIALS: { rule: firebaseAccount(), secret: true, about: "Of the Firebase project whose devices get pushes. Without it pushes are recorded and not sent." },
-  PUSHES_PER_S: { rule: wholeNumber(1, 100_000), default: "5000", about: "Pushes a second, over all nodes; bursts of ten seconds' worth pass. Keep it below the quota of the Firebase project (600,000 a minute by default)." },
+  PUSHES_PER_S: { rule: wholeNumber(1, 100_000), default: "5000", about: "Pushes a second, over all nodes; bursts of one second's worth pass. Keep it below the quota of the Firebase project (600,000 a minute by default)." },
   PUSH_TTL_S: { rule: wholeNumber(1, 2_419_200), default: "86400", about: "How long after its notification a push is of use: until then it is tried, and kept for a device that is off." },
   PUSH_DEAD_MAX_PERCENT: { rule: wholeNumber(1, 100), default: "20", about: "When more of a batch look dead, none is removed and sending pauses. 100: never." },
 
