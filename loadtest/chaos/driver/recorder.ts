@@ -59,7 +59,8 @@ export class Recorder {
   cut(): void {
     const engine = this.#engine;
     const socket = engine?.transport?.ws?._socket;
-    if (socket === undefined) engine?.close();
+    if (socket == null)
+      engine?.close(); // is still being opened, or is closed already
     else socket.destroy();
   }
 
