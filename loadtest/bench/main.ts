@@ -7,6 +7,7 @@ import type { Bench, BenchOptions } from "./bench.ts";
 import { clients } from "./clients.ts";
 import { connect } from "./connect.ts";
 import { fanout } from "./fanout.ts";
+import { hop } from "./hop.ts";
 import { idle } from "./idle.ts";
 import { latency } from "./latency.ts";
 import { machine } from "./machine.ts";
@@ -20,6 +21,7 @@ import { writes } from "./writes.ts";
 const BENCHES: readonly Bench[] = [
   writes,
   latency,
+  hop,
   append,
   fanout,
   stall,
