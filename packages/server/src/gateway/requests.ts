@@ -26,9 +26,6 @@ export interface ClientHooks {
   refreshAuth(connection: Connection, token: string): Promise<void>;
 }
 
-/** Nobody cares, and under `AUTH=off` any token is as good as none. */
-export const noHooks: ClientHooks = { state() {}, seen() {}, async refreshAuth() {} };
-
 export interface RequestsOptions {
   readonly namespaces: ReadonlySet<string>;
   readonly policy: Policy;
@@ -38,7 +35,7 @@ export interface RequestsOptions {
   readonly publisher: Pick<Publish, "publish">;
   /** Whether clients may publish at all here. */
   readonly publishing: boolean;
-  readonly hooks?: ClientHooks;
+  readonly hooks: ClientHooks;
   readonly limits: {
     readonly subscriptions: number;
     readonly rooms: number;
@@ -76,7 +73,7 @@ export class Requests {
 
   constructor(options: RequestsOptions) {
     this.#options = options;
-    const hooks = options.hooks ?? noHooks;
+    const { hooks } = options;
     this.#table = new Map<string, Prepare>([
       [REQUEST.join, (connection, body) => this.#join(connection, body)],
       [REQUEST.leave, (connection, body) => this.#leave(connection, body)],
