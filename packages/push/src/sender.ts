@@ -40,7 +40,7 @@ const IDLE_MS = 500;
 const PAUSED_MS = 1000;
 const KEEP_EVERY_MS = 5000;
 const SAMPLE_EVERY_MS = 5000;
-/** Longer than the window of the quota, so that whoever waits for it gets it. */
+/** Many times what a bucket takes to fill, so that whoever waits for it gets it, for all that other lanes take. */
 const QUOTA_PATIENCE_MS = 15_000;
 const TROUBLE_MAX_MS = 15_000;
 const PERSIST_FOR_MS = 60_000;
