@@ -6,6 +6,7 @@ import {
   connect,
   type NodeServer,
   type PostgresServer,
+  queryAt,
   type RedisServer,
   Service,
   startNode,
@@ -13,9 +14,9 @@ import {
   startRedis,
   waitFor,
 } from "@carillon/testkit";
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { LANGUAGES } from "./languages.ts";
-import { snippets, snippetsIn } from "./snippets.ts";
+import { afterAll, beforeAll, expect, onTestFinished, type TestContext, test } from "vitest";
+import { type Snippet, snippets, snippetsIn } from "./snippets.ts";
+import { type Program, WAYS } from "./ways.ts";
 
 const SECRET = "a-secret-of-the-snippets-with-32-characters";
 const KEY = "snippets-secret";
@@ -59,25 +60,47 @@ function token(claims: object): string {
   return `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
 }
 
-test.for(snippets())("$at ($language) $does $text", { timeout: 4 * PATIENCE_MS }, async (snippet, { skip }) => {
-  const { language, code, does, text } = snippet;
-  const prepare = LANGUAGES[language];
-  if (prepare === undefined) throw new Error(`nobody knows how to run ${language}`);
+test.for(snippets())("$at ($way) $does $text", { timeout: 4 * PATIENCE_MS }, async (snippet, { skip }) => {
+  const { does, text } = snippet;
   const listeners = does === "delivers" ? await listen() : [];
-  const program = await prepare(code, env);
-  if (typeof program === "string") {
-    console.warn(`${snippet.at} is not run: ${program}`);
-    return skip(program);
-  }
-  const service = new Service({ name: snippet.at, ...program, env, ready: () => true });
-  onTestFinished(async () => void (await service.kill()));
-  await service.start();
+  const service = await start(snippet, await prepared(snippet, skip));
 
   const done = does === "prints" ? printed(service, text) : delivered(service, text, listeners);
   await done.catch((error: Error) => {
     throw new Error(`${error.message}\n${snippet.at} wrote:\n${service.output}`, { cause: error });
   });
 });
+
+const ofDjango = snippets().filter(({ way }) => way === "python with Django");
+test.for(ofDjango)("what $at publishes is not heard when its transaction is rolled back", async (snippet, { skip }) => {
+  const { command, args } = await prepared(snippet, skip);
+  const { id: since } = await logged();
+
+  const service = await start(snippet, { command, args: [...args, "--roll-back"] });
+  await waitFor(() => !service.running, { what: "its end", timeoutMs: PATIENCE_MS });
+  await queryAt(postgres!.url, "select carillon.refresh('trips', 'THE_END')");
+
+  const scopes = async () => (await logged(since)).publications.map(({ scope }: { scope: string }) => scope);
+  await waitFor(async () => (await scopes()).includes("THE_END"), { what: "what is published after it" });
+  expect(await scopes()).toEqual(["THE_END"]);
+  expect(service.output).toBe("the trip is planned");
+});
+
+async function prepared({ at, way, code }: Snippet, skip: TestContext["skip"]): Promise<Program> {
+  const prepare = WAYS[way];
+  if (prepare === undefined) throw new Error(`nobody knows how to run ${way}`);
+  const program = await prepare(code, env);
+  if (typeof program !== "string") return program;
+  console.warn(`${at} is not run: ${program}`);
+  return skip(program);
+}
+
+async function start({ at }: Snippet, { command, args, env: more }: Program): Promise<Service> {
+  const service = new Service({ name: at, command, args: [...args], env: { ...env, ...more }, ready: () => true });
+  onTestFinished(async () => void (await service.kill()));
+  await service.start();
+  return service;
+}
 
 async function printed(service: Service, text: string): Promise<void> {
   const isThere = async () => {
@@ -97,13 +120,16 @@ async function delivered(service: Service, text: string, listeners: readonly Cli
   await waitFor(() => heard().includes(text), { what: `a client to hear ${text}` });
 }
 
-test("a marker that can't be read is an error, and a block's line is the page's", () => {
-  const page = "# A page\n\n<!-- run: prints X -->\n```sh\necho X\n```\n";
+test("a block says what it does or why it isn't run, and its line is the page's", () => {
+  const mark = "<!-- run with websocat: prints X -->";
+  const page = `# A page\n\n${mark}\n\`\`\`sh\necho X\n\`\`\`\n`;
 
   expect(snippetsIn("page.md", page)).toEqual([
-    { at: "page.md:4", language: "sh", code: "echo X\n", does: "prints", text: "X" },
+    { at: "page.md:4", way: "sh with websocat", code: "echo X\n", does: "prints", text: "X" },
   ]);
-  expect(() => snippetsIn("page.md", page.replace("prints", "print"))).toThrow(/page\.md/);
+  expect(snippetsIn("page.md", page.replace(mark, "<!-- not run: it's late -->"))).toEqual([]);
+  for (const unclear of ["<!-- run: print X -->", "<!-- not run -->", `${mark}\n`, ""])
+    expect(() => snippetsIn("page.md", page.replace(mark, unclear))).toThrow(/page\.md:\d/);
 });
 
 async function listen(): Promise<Client[]> {
@@ -115,6 +141,12 @@ async function listen(): Promise<Client[]> {
   await Promise.all(clients.map(({ ready }) => ready));
   for (const channel of CHANNELS) expect(await clients[1]?.ask("subscribe", { channel })).toMatchObject({ ok: true });
   return clients;
+}
+
+async function logged(since?: string) {
+  const query = new URLSearchParams({ limit: "1000", ...(since !== undefined && { since }) });
+  const headers = { authorization: `Bearer ${env.CARILLON_TOKEN}` };
+  return (await api(env.CARILLON_URL!).get(`/api/channels/trips/publications?${query}`, headers)).body;
 }
 
 async function speak(): Promise<void> {

@@ -1,8 +1,12 @@
 /**
- * The code blocks of `docs/` that are run. What one has to do stands in a comment on the line above it, which no reader of the page sees:
+ * The code blocks of `docs/`. What one has to do stands in a comment on the line above it, which no reader of the page sees:
  *
- *   <!-- run: prints TRIP_APPROVED -->     while refreshes and messages are published, it writes this text
- *   <!-- run: delivers TRIP_APPROVED -->   it ends by itself, without an error, and a client hears something with this text
+ *   <!-- run: prints TRIP_APPROVED -->               while refreshes and messages are published, it writes this text
+ *   <!-- run: delivers TRIP_APPROVED -->             it ends by itself, without an error, and a client hears something with this text
+ *   <!-- run with websocat: prints TRIP_APPROVED --> so does one that needs more than its language; `ways.ts` knows what
+ *   <!-- not run: there is no Dart here -->          why nobody has seen it work
+ *
+ * A block that names its language has one of them.
  */
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,29 +14,31 @@ import { join } from "node:path";
 export interface Snippet {
   /** File and line, for the test's name. */
   readonly at: string;
-  readonly language: string;
+  /** Its language and what else it needs: `sh`, `sh with websocat`. */
+  readonly way: string;
   readonly code: string;
   readonly does: "prints" | "delivers";
   readonly text: string;
 }
 
 const root = join(import.meta.dirname, "..", "..", "..");
-const MARKED = /^<!-- run: (prints|delivers) ([^\n]+) -->\n```(\w+)\n(.*?)^```$/gms;
+const BLOCK = /^(?:<!-- ([^\n]+) -->\n)?```(\w+)\n(.*?)^```$/gms;
+const RUN = /^run( with \w+)?: (prints|delivers) (.+)$/;
+const NOT_RUN = /^not run: ./;
 
 export function snippets(): Snippet[] {
   const files = globSync("docs/{clients,publishers}/*.md", { cwd: root }).toSorted();
   return files.flatMap((file) => snippetsIn(file, readFileSync(join(root, file), "utf8")));
 }
 
+/** Those that are run. A block of which its page doesn't say whether it is would be a block that never runs, so that is an error. */
 export function snippetsIn(file: string, text: string): Snippet[] {
-  const found = [...text.matchAll(MARKED)].map((match) => {
-    const [, does = "", expected = "", language = "", code = ""] = match;
-    const line = text.slice(0, match.index).split("\n").length + 1;
-    return { at: `${file}:${line}`, language, code, does: does as Snippet["does"], text: expected };
+  return [...text.matchAll(BLOCK)].flatMap((match) => {
+    const [, mark = "", language = "", code = ""] = match;
+    const at = `${file}:${text.slice(0, match.index).split("\n").length + (mark === "" ? 0 : 1)}`;
+    if (NOT_RUN.test(mark)) return [];
+    const [, needs = "", does, expected = ""] = RUN.exec(mark) ?? [];
+    if (does === undefined) throw new Error(`${at}: say above it what it does ("run: …") or why it isn't run`);
+    return [{ at, way: language + needs, code, does: does as Snippet["does"], text: expected }];
   });
-  // A marker that is spelled wrong would be a test that never runs.
-  const markers = text.match(/<!-- *run/g)?.length ?? 0;
-  if (markers !== found.length)
-    throw new Error(`${file}: ${markers} marked blocks, and ${found.length} that can be read`);
-  return found;
 }
