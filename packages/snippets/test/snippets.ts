@@ -4,7 +4,7 @@
  *   <!-- run: prints TRIP_APPROVED -->               while refreshes and messages are published, it writes this text
  *   <!-- run: delivers TRIP_APPROVED -->             it ends by itself, without an error, and a client hears something with this text
  *   <!-- run with websocat: prints TRIP_APPROVED --> so does one that needs more than its language; `ways.ts` knows what
- *   <!-- not run: there is no Dart here -->          why nobody has seen it work
+ *   <!-- not run: there is no Dart here -->          why no test does it
  *
  * A block that names its language has one of them.
  */

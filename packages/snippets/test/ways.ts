@@ -47,8 +47,20 @@ export const WAYS: Readonly<Record<string, Prepare>> = {
   "python with Django": async (code) => {
     const python = await pythonWith(DJANGO);
     if (typeof python === "string") return python;
-    const application = join(import.meta.dirname, "django-application.py");
-    return { command: join(python.bin, "python"), args: ["-u", application, written(tempDir("django"), "py", code)] };
+    return { command: join(python.bin, "python"), args: ["-u", ...inApplication("django_trips.py", code)] };
+  },
+  // Laravel as Debian packages it, on the include path: composer would want a project.
+  "php with Laravel": async (code) => {
+    const parts = ["Illuminate/Database", "Illuminate/Events", "Illuminate/Http", "GuzzleHttp"];
+    const load = parts.map((part) => `require "${part}/autoload.php";`).join(" ");
+    if (!runs("php", "-r", `${load} exit(extension_loaded("pdo_pgsql") ? 0 : 1);`))
+      return "there is no `php` with php-illuminate-database, -events and -http, php-guzzlehttp-guzzle and php-pgsql";
+    return { command: "php", args: inApplication("laravel_trips.php", code) };
+  },
+  "ruby with Rails": async (code) => {
+    if (!runs("ruby", "-e", "require 'active_record'; require 'pg'"))
+      return "there is no `ruby` with activerecord and pg";
+    return { command: "ruby", args: inApplication("rails_trips.rb", code) };
   },
   go: async (code, env) => {
     if (!runs("go", "version")) return "there is no Go (`go`) on PATH";
@@ -72,6 +84,11 @@ export const WAYS: Readonly<Record<string, Prepare>> = {
 
 function bash(code: string): Program {
   return { command: "bash", args: ["-euo", "pipefail", "-c", code] };
+}
+
+function inApplication(name: string, code: string): string[] {
+  const [, ending = ""] = name.split(".");
+  return [join(import.meta.dirname, "applications", name), written(tempDir(ending), ending, code)];
 }
 
 function written(dir: string, ending: string, code: string): string {

@@ -1,6 +1,6 @@
 """A Django application of one model, in which a block of docs/publishers/frameworks.md runs: with a planned `trip` and `refresh` at hand.
 
-    python django-application.py BLOCK [--roll-back]
+    python django_trips.py BLOCK [--roll-back]
 """
 
 import os
@@ -39,7 +39,7 @@ class Trip(models.Model):
 
 
 def refresh_of_the_docs():
-    page = Path(__file__).parents[3] / "docs" / "publishers" / "README.md"
+    page = Path(__file__).parents[4] / "docs" / "publishers" / "README.md"
     (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
     names = {}
     exec(block, names)
