@@ -14,6 +14,7 @@ import { machine } from "./machine.ts";
 import { publish } from "./publish.ts";
 import { reconnect } from "./reconnect.ts";
 import { scale } from "./scale.ts";
+import { slow } from "./slow.ts";
 import { stall } from "./stall.ts";
 import { printTable, type Table } from "./table.ts";
 import { writes } from "./writes.ts";
@@ -31,6 +32,7 @@ const BENCHES: readonly Bench[] = [
   publish,
   reconnect,
   scale,
+  slow,
 ];
 
 const { values, positionals } = parseArgs({
@@ -75,4 +77,4 @@ if (values.json !== undefined) {
     `${JSON.stringify({ machine: machine(), rounds: options.rounds, seconds: options.seconds, results }, null, 2)}\n`,
   );
 }
-process.exit(0);
+process.exit();

@@ -11,18 +11,27 @@ export interface Subject {
   stop(): Promise<unknown>;
 }
 
-export type StartSubject = (redisUrl: string, nodeOptions?: readonly string[]) => Promise<Subject>;
+export type StartSubject = (
+  redisUrl: string,
+  nodeOptions?: readonly string[],
+  env?: Readonly<Record<string, string>>,
+) => Promise<Subject>;
 
 const stockProgram = fileURLToPath(new URL("../chaos/baseline/main.ts", import.meta.url));
 
-export const product: StartSubject = (redisUrl, nodeOptions = []) =>
+export const product: StartSubject = (redisUrl, nodeOptions = [], env = {}) =>
   // As in the image.
-  productWith(["--max-semi-space-size=16", ...nodeOptions], redisUrl);
+  productWith(["--max-semi-space-size=16", ...nodeOptions], redisUrl, env);
 
 /** As Node starts it, with whatever size of young generation V8 grows to. */
-export const productUntuned: StartSubject = (redisUrl, nodeOptions = []) => productWith(nodeOptions, redisUrl);
+export const productUntuned: StartSubject = (redisUrl, nodeOptions = [], env = {}) =>
+  productWith(nodeOptions, redisUrl, env);
 
-async function productWith(nodeOptions: readonly string[], redisUrl: string): Promise<Subject> {
+async function productWith(
+  nodeOptions: readonly string[],
+  redisUrl: string,
+  env: Readonly<Record<string, string>>,
+): Promise<Subject> {
   const node = new NodeServer({
     REDIS_URL: redisUrl,
     LOG_LEVEL: "info",
@@ -30,20 +39,27 @@ async function productWith(nodeOptions: readonly string[], redisUrl: string): Pr
     MAX_CONNECTIONS: "100000",
     REDIS_PREFIX: "bench",
     NODE_OPTIONS: nodeOptions.join(" "),
+    ...env,
   });
   await node.start();
   await waitFor(async () => (await node.readyz()).status === 200, { what: "the node to be ready", timeoutMs: 60_000 });
   return { name: "product", url: node.url, pid: node.pid, output: () => node.output, stop: () => node.stop() };
 }
 
-export const stock: StartSubject = async (redisUrl, nodeOptions = []) => {
+export const stock: StartSubject = async (redisUrl, nodeOptions = [], env = {}) => {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const service = new Service({
     name: "the stock node",
     command: process.execPath,
     args: [stockProgram],
-    env: { PATH: process.env.PATH ?? "", PORT: String(port), REDIS_URL: redisUrl, NODE_OPTIONS: nodeOptions.join(" ") },
+    env: {
+      PATH: process.env.PATH ?? "",
+      PORT: String(port),
+      REDIS_URL: redisUrl,
+      NODE_OPTIONS: nodeOptions.join(" "),
+      ...env,
+    },
     ready: (running) => running.output.includes('"listening"'),
   });
   await service.start();

@@ -1,6 +1,5 @@
-import { connect, freePort, NodeServer, startRedis, waitFor } from "@carillon/testkit";
+import { connect, freePort, type Inspector, inspect, NodeServer, startRedis, waitFor } from "@carillon/testkit";
 import { SECRET, tokenFor, VISITS } from "./clients.ts";
-import { type Inspector, inspect } from "./inspector.ts";
 
 export interface ChurnOptions {
   readonly seconds: number;

@@ -62,6 +62,15 @@ export class Drivers {
     for (const { child } of this.#drivers) if (child.connected) child.send(command);
   }
 
+  /** Nothing in them runs until `thaw`: no client reads, and none notices that it doesn't. */
+  freeze(): void {
+    for (const { child } of this.#drivers) child.kill("SIGSTOP");
+  }
+
+  thaw(): void {
+    for (const { child } of this.#drivers) child.kill("SIGCONT");
+  }
+
   /** Ends them; resolves with what their clients heard. */
   async finish(): Promise<ClientHistory[]> {
     this.tell({ command: "finish" });

@@ -4,6 +4,7 @@ export { type Cluster, type StartClusterOptions, startCluster } from "./cluster.
 export type { FcmAnswerName } from "./fcm/answers.ts";
 export { type FcmBehaviour, type FcmRequest, FcmServer, startFcm } from "./fcm/server.ts";
 export { type Answer, type Api, api } from "./http.ts";
+export { type Inspector, inspect } from "./inspector.ts";
 export { type NginxServer, startNginx } from "./nginx.ts";
 export { type LogLine, NodeServer, startNode } from "./node.ts";
 export { type PgBouncerServer, startPgBouncer } from "./pgbouncer.ts";

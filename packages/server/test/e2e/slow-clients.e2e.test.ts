@@ -1,5 +1,13 @@
 /** Clients that stop reading: off the live path, back merged and whole, or told; and nobody else feels it. */
-import { type NodeServer, type RedisServer, startNode, startRedis, waitFor } from "@carillon/testkit";
+import {
+  freePort,
+  inspect,
+  type NodeServer,
+  type RedisServer,
+  startNode,
+  startRedis,
+  waitFor,
+} from "@carillon/testkit";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { batch, compareIds, eventOf, ids, join, Raw, refresh, scopes } from "./kit.ts";
 
@@ -151,29 +159,27 @@ describe("memory", () => {
   test("reaches a plateau while many don't read, and they are whole or told afterwards", {
     timeout: 240_000,
   }, async () => {
-    await start({ RING_MAX_ENTRIES: "1000" });
+    const inspectPort = await freePort();
+    await start({ RING_MAX_ENTRIES: "1000", NODE_OPTIONS: `--inspect=127.0.0.1:${inspectPort}` });
+    const inspector = await inspect(inspectPort);
     const lazy = await Promise.all(Array.from({ length: 100 }, subscriber));
     for (const client of lazy) stopReading(client);
-    const samples: number[] = [];
     let last = "";
-    for (let n = 0; n < 10; n++) {
-      last = (
-        await batch(
-          node.url,
-          Array.from({ length: 1000 }, () => ({ channel: "big", payload: KB.repeat(3) })),
-          100,
-        )
-      ).at(-1)!;
-      samples.push(Math.round((await node.metric("process_resident_memory_bytes")) / 1e6));
-    }
-    console.log(`RSS in MB after each 1,000 publications: ${samples.join(" ")}`);
+    const publish = async (count: number) => {
+      const publications = Array.from({ length: count }, () => ({ channel: "big", payload: KB.repeat(3) }));
+      last = (await batch(node.url, publications, 100)).at(-1)!;
+    };
+
+    await publish(5000);
     await waitFor(async () => (await slow()) === 100, { what: "all of them to be behind", timeoutMs: 30_000 });
-    // What the last 7,000 would take if each client's were held: 2,100 MB.
-    expect(samples.at(-1)! - samples[2]!).toBeLessThan(300);
+    const before = await inspector.liveBytes();
+    await publish(5000);
+    const growth = (await inspector.liveBytes()) - before;
+    inspector.close();
     for (const client of lazy) readOn(client);
 
-    // Half of what the last five thousand would take for each if they were held: 250 MB.
-    expect(samples.at(-1)! - samples[4]!).toBeLessThan(125);
+    // Less than half of one copy for all of them.
+    expect(growth).toBeLessThan((5000 * 3000) / 2);
     await waitFor(() => lazy.every(({ frames }) => frames.some((frame) => frame.includes(last))), {
       what: "all to have read",
       timeoutMs: 120_000,

@@ -1,8 +1,8 @@
-import { WebSocket } from "ws";
-
 export interface Inspector {
-  /** Bytes in use after the garbage was collected. */
+  /** Bytes of the heap in use after the garbage was collected. */
   heapBytes(): Promise<number>;
+  /** The same and what buffers hold outside of the heap. */
+  liveBytes(): Promise<number>;
   /** Listeners on the process itself. */
   listeners(): Promise<number>;
   close(): void;
@@ -15,9 +15,12 @@ export async function inspect(port: number): Promise<Inspector> {
   }[];
   if (target === undefined) throw new Error("nothing to inspect");
   const socket = new WebSocket(target.webSocketDebuggerUrl);
-  await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
+  await new Promise((resolve, reject) => {
+    socket.onopen = resolve;
+    socket.onerror = () => reject(new Error("the inspector does not answer"));
+  });
   const waiting = new Map<number, (result: unknown) => void>();
-  socket.on("message", (data) => {
+  socket.addEventListener("message", ({ data }) => {
     const { id, result } = JSON.parse(String(data)) as { id?: number; result?: unknown };
     if (id !== undefined) waiting.get(id)?.(result);
   });
@@ -28,15 +31,16 @@ export async function inspect(port: number): Promise<Inspector> {
       waiting.set(last, resolve as (result: unknown) => void);
       socket.send(JSON.stringify({ id: last, method, params }));
     });
+  const evaluate = async (expression: string): Promise<number> =>
+    (await ask<{ result: { value: number } }>("Runtime.evaluate", { expression })).result.value;
+  const heapBytes = async (): Promise<number> => {
+    for (let i = 0; i < 3; i++) await ask("HeapProfiler.collectGarbage");
+    return (await ask<{ usedSize: number }>("Runtime.getHeapUsage")).usedSize;
+  };
   return {
-    async heapBytes() {
-      for (let i = 0; i < 3; i++) await ask("HeapProfiler.collectGarbage");
-      return (await ask<{ usedSize: number }>("Runtime.getHeapUsage")).usedSize;
-    },
-    async listeners() {
-      const expression = "process.eventNames().reduce((sum, name) => sum + process.listenerCount(name), 0)";
-      return (await ask<{ result: { value: number } }>("Runtime.evaluate", { expression })).result.value;
-    },
+    heapBytes,
+    liveBytes: async () => (await heapBytes()) + (await evaluate("process.memoryUsage().external")),
+    listeners: () => evaluate("process.eventNames().reduce((sum, name) => sum + process.listenerCount(name), 0)"),
     close: () => socket.close(),
   };
 }
