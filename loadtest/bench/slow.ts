@@ -110,4 +110,4 @@ const isBroken = ({ clients }: Verdict): boolean =>
 const count = ({ clients }: Verdict, holds: (client: Verdict["clients"][number]) => boolean): number =>
   clients.filter(holds).length;
 
-const mb = (bytes: number): string => (bytes / 1e6).toFixed(0);
+const mb = (bytes: number): string => String(Math.round(bytes / 1e6));

@@ -99,11 +99,13 @@ export class CatchUp {
     offset: Position,
     join: Join,
   ): Promise<{ readonly done: boolean; readonly repaired: boolean }> {
-    const { history, maxBytes } = this.#options;
+    const { history, inMemory, maxBytes } = this.#options;
     const exists = await this.#reached(connection, offset);
     const missed = new Missed(connection, maxBytes, this.#held);
     try {
-      const { whole, reached } = exists ? await history.scan(offset, missed.visit) : { whole: false, reached: offset };
+      // What is in memory comes from there below, in one step: waiting here, all who come at once would count as held for.
+      const { whole, reached } =
+        exists && !inMemory(offset) ? await history.scan(offset, missed.visit) : { whole: exists, reached: offset };
       if (!isOpen(connection)) return { done: false, repaired: false };
       // From here to the end without giving way to anything.
       const here = this.#here();

@@ -103,6 +103,15 @@ test("more than may be held for all together is told as a gap", async () => {
   ).toBe(true);
 });
 
+test("any number come back at once from what the node has in memory: nothing is held for them", async () => {
+  const { catchUp, publish, from } = await node({ maxHeldBytes: 120_000 }); // of one, not of two
+  await publish(50, BIG);
+
+  const recovered = await Promise.all(Array.from({ length: 20 }, () => catchUp.run(connectionOf(), from, () => {})));
+
+  expect(recovered).toEqual(Array(20).fill(true));
+});
+
 test("while the log is out of reach nothing is told and nothing claimed; then everything", async () => {
   const { catchUp, publish, from, failing } = await node({ ring: 16 });
   await publish(50, "1");
