@@ -46,86 +46,133 @@ begin
   return format('%s::%s', value, format_type(base.oid, null));
 end $$;
 
--- The query that reads the transition tables of one statement, up to one row more than WATCH_MAX_ROWS, and answers with: a text for each
--- publication, which is its payload or, after a '#', what says that the payload was too large; the user of each; how many rows it read;
--- and whether that is all: not more rows than
--- WATCH_MAX_ROWS, of a table that still is as it was when the query was written.
-create function carillon.capture_sql(w carillon.watched, op text) returns text
+-- What is published of a row `t`, as SQL expressions: its primary key and its columns as JSON, and the user it belongs to.
+create function carillon.row_sql(w carillon.watched, out key text, out value text, out owner text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
-declare
-  -- `x.*` below, since a column may be called x.
-  max_rows  int := carillon.setting_int('WATCH_MAX_ROWS', 1000);
-  max_bytes int := carillon.setting_int('MAX_PAYLOAD_BYTES', 65536);
-  head      text;
-  cut       text;
-  columns   text;
-  keys      text[];
-  key       text;
-  users     text;
-  source    text;
-  query     text;
 begin
-  select format('{"op":"%s","schema":%s,"table":%s,"key":', op, to_json(n.nspname), to_json(c.relname)), format('#{"table":%s,"key":', to_json(c.relname))
-    into head, cut
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = w.rel;
   -- A virtual generated column has no value in a transition table.
-  select coalesce(string_agg(format('%s as %I', carillon.value_sql(a.attname, a.atttypid, false), a.attname), ', ' order by a.attnum), '')
-    into columns
+  select carillon.object_sql(array_agg(a.attname order by a.attnum), array_agg(carillon.value_sql(a.attname, a.atttypid, false) order by a.attnum))
+    into value
     from pg_attribute a
     where a.attrelid = w.rel and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
       and (w.columns is null or a.attname = any (w.columns));
-  select array_agg(carillon.value_sql(a.attname, a.atttypid, true) || case when i.indnkeyatts > 1 then format(' as %I', a.attname) else '' end
-      order by k.n)
-    into keys
+  select case count(*)
+      when 0 then $q$'null'$q$
+      when 1 then format('to_json(%s)', min(carillon.value_sql(a.attname, a.atttypid, true)))
+      else carillon.object_sql(array_agg(a.attname order by k.n), array_agg(carillon.value_sql(a.attname, a.atttypid, true) order by k.n)) end
+    into key
     from pg_index i, unnest(i.indkey) with ordinality k (attnum, n), pg_attribute a
     where i.indrelid = w.rel and i.indisprimary and k.n <= i.indnkeyatts and a.attrelid = w.rel and a.attnum = k.attnum;
-  key := case
-    when keys is null then $q$'null'::text$q$
-    when cardinality(keys) = 1 then format('to_json(%s)::text', keys[1])
-    else format('(select row_to_json(x.*)::text from (select %s) x)', array_to_string(keys, ', ')) end;
-  select carillon.value_sql(a.attname, a.atttypid, true) into users
+  select carillon.value_sql(a.attname, a.atttypid, true) into owner
     from pg_attribute a where a.attrelid = w.rel and a.attname = w.to_user and not a.attisdropped;
-  source := format('select %s as k, (select row_to_json(x.*)::text from (select %s) x) as r, %s as u from (select * from %%I limit %s) t offset 0',
-    replace(key, '%', '%%'), replace(columns, '%', '%%'), replace(coalesce(users, 'null::text'), '%', '%%'), max_rows + 1);
-  if op <> 'UPDATE' then
-    query := format($q$
-      select array_agg(case when octet_length(p.k) + octet_length(p.r) <= %1$s then %2$L || p.k || %3$L || p.r || '}' else %4$L || p.k || '}' end) as bodies,
-        %6$s as users, count(*) as n
-      from (%5$s) p
-      $q$, max_bytes - octet_length(head || ',"row":}'), head, case op when 'DELETE' then ',"old":' else ',"row":' end, cut,
-      format(source, case op when 'DELETE' then 'old_rows' else 'new_rows' end),
-      case when w.to_user is null then 'null::text[]' else 'array_agg(p.u)' end);
-  else
-    -- Both tables hold the rows in one order. Large rows are compared by their hashes, so that arrays stay small.
-    source := format($q$
-      select array_agg(s.k) as ks, array_agg(s.u) as us, count(*) as n,
-        array_agg(case when octet_length(s.r) <= %s then s.r else '#' || md5(s.r) end) as rs
-      from (%s) s$q$, max_bytes, source);
-    query := format($q$
-      select array_agg(case
-          when left(p.r, 1) is distinct from '#' and left(p.o, 1) is distinct from '#'
-            and octet_length(p.k) + coalesce(octet_length(p.r) + 7, 0) + coalesce(octet_length(p.o) + 7, 0) <= %1$s
-          then %2$L || p.k || coalesce(',"row":' || p.r, '') || coalesce(',"old":' || p.o, '') || '}'
-          else %3$L || p.k || '}' end) as bodies,
-        array_agg(p.u) as users, (select n.n from new_side n) as n
-      from (
-        select a.k, m.r, m.o, m.u
-        from new_side n, old_side o, unnest(n.ks, n.rs, n.us, o.ks, o.rs, o.us) a (k, r, u, ok, o, ou)
-        -- A row that moves from one user to another tells each only their own side of it.
-        cross join lateral (
-          select a.r, a.o, a.u where a.u is not distinct from a.ou
-          union all select null, a.o, a.ou where a.u is distinct from a.ou
-          union all select a.r, null, a.u where a.u is distinct from a.ou
-        ) m (r, o, u)
-        where a.r is distinct from a.o or a.u is distinct from a.ou or a.k <> a.ok
-      ) p
-      $q$, max_bytes - octet_length(head || '}'), head, cut);
-    query := format('with new_side as (%s), old_side as (%s) ', format(source, 'new_rows'), format(source, 'old_rows')) || query;
-  end if;
-  return format('select q.bodies, q.users, q.n, q.n <= %s and carillon.shape(%s) = %L from (%s) q', max_rows, w.rel::oid,
-    carillon.shape(w.rel), query);
+  owner := coalesce(owner, 'null::text');
 end $$;
+
+-- A flat expression for a JSON object: `row_to_json` of some of the columns takes a query for each row, which costs as much as all else
+-- that a trigger does. No function takes more than 100 arguments.
+create function carillon.object_sql(names name[], expressions text[]) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(string_agg(format('concat(%s)', part), ' || ' order by n) || $q$ || '}'$q$, $q$'{}'::text$q$)
+  from (
+    select (i - 1) / 40 as n, string_agg(format('%L, coalesce(to_json(%s), ''null'')',
+      case i when 1 then '{' else ',' end || to_json(name) || ':', expression), ', ' order by i) as part
+    from unnest(names, expressions) with ordinality e (name, expression, i) group by 1
+  ) parts
+$$;
+
+-- How each payload of such an operation begins.
+create function carillon.head(w carillon.watched, op text) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select format('{"op":"%s","schema":%s,"table":%s,"key":', op, to_json(n.nspname), to_json(c.relname))
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = w.rel
+$$;
+
+-- What an expression is, as text, for each row of a transition table, up to one row more than WATCH_MAX_ROWS. What is larger than a
+-- payload may be is cut off, and is too large even so: a cast to varchar costs nothing where there is nothing to cut.
+create function carillon.array_sql(expression text, rows name) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select format('array(select (%s)::varchar(%s)::text from %I t limit %s)',
+    expression, carillon.setting_int('MAX_PAYLOAD_BYTES', 65536) + 1, rows, carillon.setting_int('WATCH_MAX_ROWS', 1000) + 1)
+$$;
+
+-- The statement for the common case, with as little for the executor to set up as can be: it reads the transition tables into arrays.
+-- `known`: whether the table still is as it was when this was written.
+create function carillon.quick_sql(w carillon.watched, op text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  e       record := carillon.row_sql(w);
+  side    name   := case op when 'DELETE' then 'old_rows' else 'new_rows' end;
+  payload text   := format('concat(%L, %s, %L, %s, ''}'')',
+    carillon.head(w, op), e.key, case op when 'DELETE' then ',"old":' else ',"row":' end, e.value);
+  known   text   := format('carillon.shape(%s) = %L', w.rel::oid, carillon.shape(w.rel));
+begin
+  return case op
+    when 'UPDATE' then format('select %s, %s, %s, %s, %s into keys, bodies, old_keys, olds, known',
+      carillon.array_sql(e.key, 'new_rows'), carillon.array_sql(e.value, 'new_rows'),
+      carillon.array_sql(e.key, 'old_rows'), carillon.array_sql(e.value, 'old_rows'), known)
+    else format('select %s, %s into bodies, known', carillon.array_sql(payload, side), known) end
+    || case when w.to_user is null then ''
+      when op = 'UPDATE' then format('; users := %s; old_users := %s', carillon.array_sql(e.owner, 'new_rows'), carillon.array_sql(e.owner, 'old_rows'))
+      else format('; users := %s', carillon.array_sql(e.owner, side)) end;
+end $$;
+
+-- The query for all other cases. It makes no text that is too large, and answers with: a text for each publication, which is its payload
+-- or, after a '#', what says that the payload was too large; the user of each; and how many rows it read.
+create function carillon.careful_sql(w carillon.watched, op text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  e         record := carillon.row_sql(w);
+  max_bytes int    := carillon.setting_int('MAX_PAYLOAD_BYTES', 65536);
+  head      text   := carillon.head(w, op);
+  cut       text   := (select format('#{"table":%s,"key":', to_json(relname)) from pg_class where oid = w.rel);
+  side      name   := case op when 'DELETE' then 'old_rows' else 'new_rows' end;
+  rows      text[] := array(
+    select format('select (%s)::text as k, %s as r, %s as u from (select * from %I limit %s) t offset 0',
+      e.key, e.value, e.owner, source, carillon.setting_int('WATCH_MAX_ROWS', 1000) + 1)
+    from unnest(array[side, 'old_rows']) source);
+  arrays    text;
+begin
+  if op <> 'UPDATE' then
+    return format($q$
+      select array_agg(case when octet_length(p.k) + octet_length(p.r) <= %s then %L || p.k || %L || p.r || '}' else %L || p.k || '}' end),
+        array_agg(p.u), count(*)
+      from (%s) p
+      $q$, max_bytes - octet_length(head || ',"row":}'), head, case op when 'DELETE' then ',"old":' else ',"row":' end, cut, rows[1]);
+  end if;
+  -- Both tables hold the rows in one order. Large rows are compared by their hashes, so that arrays stay small.
+  arrays := format('select array_agg(s.k) as ks, array_agg(s.u) as us, count(*) as n,
+    array_agg(case when octet_length(s.r) <= %s then s.r else ''#'' || md5(s.r) end) as rs from ', max_bytes);
+  return format($q$
+    with new_side as (%s), old_side as (%s)
+    select array_agg(case
+        when left(p.r, 1) is distinct from '#' and left(p.o, 1) is distinct from '#'
+          and octet_length(p.k) + coalesce(octet_length(p.r) + 7, 0) + coalesce(octet_length(p.o) + 7, 0) <= %s
+        then %L || p.k || coalesce(',"row":' || p.r, '') || coalesce(',"old":' || p.o, '') || '}'
+        else %L || p.k || '}' end),
+      array_agg(p.u), (select n.n from new_side n)
+    from (
+      select a.k, m.r, m.o, m.u
+      from new_side n, old_side o, unnest(n.ks, n.rs, n.us, o.ks, o.rs, o.us) a (k, r, u, ok, o, ou),
+        %s m
+      where a.r is distinct from a.o or a.u is distinct from a.ou or a.k <> a.ok
+    ) p
+    $q$, arrays || '(' || rows[1] || ') s', arrays || '(' || rows[2] || ') s', max_bytes - octet_length(head || '}'), head, cut,
+    carillon.sides_sql());
+end $$;
+
+-- A row that moves from one user to another tells each only their own side of it.
+create function carillon.sides_sql() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$ select 'lateral (
+    select a.r, a.o, a.u where a.u is not distinct from a.ou
+    union all select null, a.o, a.ou where a.u is distinct from a.ou
+    union all select a.r, null, a.u where a.u is distinct from a.ou)' $$;
 
 -- A publication that does not say which rows.
 create function carillon.enqueue_summary(channel text, payload text) returns void
@@ -149,8 +196,8 @@ begin
   perform carillon.hint();
 end $$;
 
--- (Re)writes the trigger function of one watched table. Its query stands in a block that catches everything: whatever goes wrong there
--- must not fail the write that fired it. The block only reads, so that it takes no subtransaction id; the insert stands outside.
+-- (Re)writes the trigger function of one watched table. What reads the rows stands in a block that catches everything: whatever goes wrong
+-- there must not fail the write that fired it. The block only reads, so that it takes no subtransaction id; the insert stands outside.
 create function carillon.build_capture(w carillon.watched) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $build$
@@ -158,32 +205,56 @@ declare
   table_json text;
   names      text;
   max_rows   int := carillon.setting_int('WATCH_MAX_ROWS', 1000);
+  max_bytes  int := carillon.setting_int('MAX_PAYLOAD_BYTES', 65536);
+  insert_all text;
 begin
   select to_json(c.relname)::text, format('"schema":%s,"table":%s', to_json(n.nspname), to_json(c.relname)) into table_json, names
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = w.rel;
+  insert_all := case
+    when w.to_user is null then format($q$insert into carillon.outbox (channel, payload, truncated)
+          select %L, case when left(b, 1) <> '#' then b end, case when left(b, 1) = '#' then substr(b, 2) end from unnest(bodies) b$q$, w.channel)
+    -- A row without a user is for nobody; what can't be a user is counted by the bridge.
+    else format($q$insert into carillon.outbox (channel, payload, truncated, audience, error)
+          select %L, case when k.ok and left(b, 1) <> '#' then b end, case when k.ok and left(b, 1) = '#' then substr(b, 2) end,
+            case when k.ok then '{"users":[' || to_json(u) || ']}' end, case when not k.ok then 'a user id that is none' end
+          from unnest(bodies, users) p (b, u), lateral (select carillon.is_id(u)) k (ok) where u is not null$q$, w.channel) end;
   execute format($create$
     create or replace function carillon.%1$I() returns trigger
     language plpgsql security definer set search_path = pg_catalog, pg_temp
     as $capture$
     #variable_conflict use_column
     declare
-      bodies text[]; users text[]; n bigint; whole boolean; failure text;
+      keys text[]; bodies text[]; users text[]; old_keys text[]; olds text[]; old_users text[];
+      n bigint; known boolean; failure text;
     begin
       begin
         if tg_op = 'INSERT' then %4$s;
         elsif tg_op = 'UPDATE' then %5$s;
+          if known and cardinality(keys) = 1 and users[1] is not distinct from old_users[1] then
+            if bodies[1] = olds[1] and keys[1] = old_keys[1] and octet_length(bodies[1]) <= %10$s then return null; end if;
+            bodies := array[%11$L || keys[1] || ',"row":' || bodies[1] || ',"old":' || olds[1] || '}'];
+          elsif cardinality(keys) <= %9$s then
+            select coalesce(array_agg(%11$L || a.k || coalesce(',"row":' || m.r, '') || coalesce(',"old":' || m.o, '') || '}'), '{}'), array_agg(m.u)
+              into bodies, users
+              from unnest(keys, bodies, users, old_keys, olds, old_users) a (k, r, u, ok, o, ou), %12$s m
+              where a.r <> a.o or a.u is distinct from a.ou or a.k <> a.ok or octet_length(a.r) > %10$s;
+          end if;
         elsif tg_op = 'DELETE' then %6$s;
         else
           perform carillon.enqueue_summary(%2$L, %3$L);
           return null;
         end if;
-      exception when others then whole := false; n := null;
+      exception when others then known := false;
       end;
-      if not whole then
-        if n is null or n <= %9$s then
-          -- The table was altered. Until the bridge has this function rewritten, the query is made anew for each statement.
+      if known and cardinality(bodies) = 1 and octet_length(bodies[1]) <= %10$s then
+        %13$s;
+      else
+        n := cardinality(bodies);
+        if known and n = 0 then return null; end if;
+        if not known or n <= %9$s and exists (select from unnest(bodies) b where octet_length(b) > %10$s) then
+          -- The table was altered, and the bridge has not yet had this function rewritten; or a row is too large.
           begin
-            execute (select carillon.capture_sql(w, tg_op) from carillon.watched w where w.id = %7$s) into bodies, users, n, whole;
+            execute (select carillon.careful_sql(w, tg_op) from carillon.watched w where w.id = %7$s) into bodies, users, n;
           exception when others then failure := sqlerrm;
           end;
           if failure is not null then
@@ -196,30 +267,19 @@ begin
           perform carillon.enqueue_summary(%2$L, format('{"op":"%%s","table":%%s,"rows":%%s}', tg_op, %8$L, n));
           return null;
         end if;
+        %14$s;
       end if;
-      %10$s;
       if found and pg_try_advisory_xact_lock(1667330668, 1) then perform carillon.hint(); end if;
       return null;
     end $capture$
     $create$,
     'capture_' || w.id, w.channel, format('{"op":"TRUNCATE",%s,"key":null}', names),
-    carillon.into_variables(carillon.capture_sql(w, 'INSERT')),
-    carillon.into_variables(carillon.capture_sql(w, 'UPDATE')),
-    carillon.into_variables(carillon.capture_sql(w, 'DELETE')),
-    w.id, table_json, max_rows,
-    case when w.to_user is null then format($q$insert into carillon.outbox (channel, payload, truncated)
-        select %L, case when left(b, 1) <> '#' then b end, case when left(b, 1) = '#' then substr(b, 2) end from unnest(bodies) b$q$, w.channel)
-    -- A row without a user is for nobody; what can't be a user is counted by the bridge.
-    else format($q$insert into carillon.outbox (channel, payload, truncated, audience, error)
-        select %L, case when k.ok and left(b, 1) <> '#' then b end, case when k.ok and left(b, 1) = '#' then substr(b, 2) end,
-          case when k.ok then '{"users":[' || to_json(u) || ']}' end, case when not k.ok then 'a user id that is none' end
-        from unnest(bodies, users) p (b, u), lateral (select carillon.is_id(u)) k (ok) where u is not null$q$, w.channel) end);
+    carillon.quick_sql(w, 'INSERT'), carillon.quick_sql(w, 'UPDATE'), carillon.quick_sql(w, 'DELETE'),
+    w.id, table_json, max_rows, max_bytes, carillon.head(w, 'UPDATE'), carillon.sides_sql(),
+    case when w.to_user is null then format('insert into carillon.outbox (channel, payload) values (%L, bodies[1])', w.channel) else insert_all end,
+    insert_all);
   update carillon.watched set built_for = carillon.build_key(w.rel) where id = w.id;
 end $build$;
-
-create function carillon.into_variables(query text) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$ select 'select * into bodies, users, n, whole from (' || query || ') q' $$;
 
 create function carillon.build_key(rel oid) returns text
 language sql volatile set search_path = pg_catalog, pg_temp

@@ -103,6 +103,38 @@ describe("a watched table", () => {
     ]);
   });
 
+  test("a change far behind the limit is one, among rows of all sizes; writing a large row as it was is none", async () => {
+    await client.query(
+      "insert into things values (1, repeat('x', 90000) || 'a', 1), (2, 'b', 1), (3, repeat('é', 40000), 1)",
+    );
+    await client.query("update things set name = name where id = 1");
+    await client.query("update things set name = replace(name, 'a', 'z') where id = 1");
+    await client.query(
+      "update things set name = replace(name, 'z', 'a'), n = case id when 1 then n else n + 1 end where id < 3",
+    );
+    await client.query("delete from things");
+
+    const told = ((await payloads()) as { op?: string; key?: string; truncated?: { key: string } }[]).map(
+      ({ op, key, truncated }) => (truncated === undefined ? `${op} ${key}` : `cut ${truncated.key}`),
+    );
+    expect([told.slice(0, 3), told.slice(3, 4), told.slice(4, 6).sort(), told.slice(6).sort()]).toEqual([
+      ["cut 1", "INSERT 2", "cut 3"],
+      ["cut 1"],
+      ["UPDATE 2", "cut 1"],
+      ["DELETE 2", "cut 1", "cut 3"],
+    ]);
+  });
+
+  test("a table may have more columns than a function has arguments", async () => {
+    const names = Array.from({ length: 250 }, (_, i) => `c${i}`);
+    await client.query(`create table wide (id int primary key, ${names.map((name) => `${name} int`).join(", ")})`);
+    await client.query("select carillon.watch('wide', 'wide')");
+    await client.query("insert into wide (id, c0, c249) values (1, 2, 3)");
+
+    const [{ row }] = (await payloads()) as [{ row: object }];
+    expect(row).toEqual({ id: 1, ...Object.fromEntries(names.map((name) => [name, null])), c0: 2, c249: 3 });
+  });
+
   test("odd text comes out as it went in", async () => {
     const name = '😀 "quoted" \'q\' \\ \u0001\u001f\u007f \u2028 é %s %1$s {"op":1} #';
 
@@ -142,7 +174,7 @@ describe("a watched table", () => {
   test("whatever fails in the capture, the write commits and subscribers hear that something changed", async () => {
     await client.query("alter table things add column extra int"); // so that the query is made anew
     await client.query(
-      "create or replace function carillon.capture_sql(w carillon.watched, op text) returns text language plpgsql as $$ begin raise 'broken'; end $$",
+      "create or replace function carillon.careful_sql(w carillon.watched, op text) returns text language plpgsql as $$ begin raise 'broken'; end $$",
     );
 
     await client.query("insert into things values (1, 'a', 1)");
@@ -243,15 +275,21 @@ test("keys: an object for several columns, null for none; hostile names are only
 
 test("to_user: a row goes to its user, each side of a move to its own, and no row to nobody", async () => {
   await client.query("create table mine (id int primary key, owner text, note text)");
-  await client.query("select carillon.watch('mine', 'mine', to_user => 'owner')");
+  await client.query("select carillon.watch('mine', 'mine', '{note}', 'owner')");
 
   await client.query(String.raw`insert into mine values (1, 'kim', 'a'), (2, null, 'b'), (3, E'bad\u0001', 'c')`);
   await client.query("update mine set owner = 'lee', note = 'secret' where id = 1");
   await client.query("delete from mine where id = 1");
+  await client.query("insert into mine values (4, 'kim', 'a'), (5, 'lee', 'a'), (6, 'ann', 'a')");
+  await client.query(
+    "update mine set owner = case id when 4 then 'bo' else owner end, note = case id when 5 then 'b' else note end, id = case id when 6 then 60 else id end where id > 3",
+  );
 
   const rows = await outbox(client);
   expect(rows.map(({ audience, error }) => audience ?? error)).toEqual([
     ...['{"users":["kim"]}', "a user id that is none", '{"users":["kim"]}', '{"users":["lee"]}', '{"users":["lee"]}'],
+    ...['{"users":["kim"]}', '{"users":["lee"]}', '{"users":["ann"]}'],
+    ...['{"users":["kim"]}', '{"users":["bo"]}', '{"users":["lee"]}', '{"users":["ann"]}'],
   ]);
   expect(rows[1]?.payload).toBeNull();
   expect(JSON.parse(rows[2]?.payload ?? "")).not.toHaveProperty("row");
