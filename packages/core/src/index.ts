@@ -15,7 +15,7 @@ export * from "./presence.ts";
 export * from "./publish.ts";
 export * from "./publisher.ts";
 export * from "./rarely.ts";
-export * from "./relay.ts";
+export * from "./relay/relay.ts";
 export * from "./revocations.ts";
 export * from "./ring.ts";
 export * from "./seats.ts";

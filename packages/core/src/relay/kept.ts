@@ -3,7 +3,7 @@
  * before everything that is still kept.
  */
 import type { ChannelName } from "@carillon/protocol";
-import type { FencePosition } from "./ports.ts";
+import type { FencePosition } from "../ports.ts";
 
 export interface KeptMessage {
   readonly channel: string;
