@@ -8,12 +8,13 @@ import { fileURLToPath } from "node:url";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { operatorsOnly } from "../http/callers.ts";
 import type { HttpDeps } from "../http/deps.ts";
-import { HTML, type PageFile, SCRIPT, STOCK_CLIENT, STYLE, serveFiles } from "../http/pages.ts";
+import { COMMON_STYLE, HTML, type PageFile, SCRIPT, STOCK_CLIENT, STYLE, serveFiles } from "../http/pages.ts";
 
 const file = (name: string) => fileURLToPath(new URL(`./page/${name}`, import.meta.url));
 const script = (name: string): PageFile => ({ url: `/console/${name}`, file: file(name), type: SCRIPT });
 const PAGE = { url: "/console", file: file("index.html"), type: HTML };
 const PARTS = [
+  { url: "/console/common.css", file: COMMON_STYLE, type: STYLE },
   { url: "/console/console.css", file: file("console.css"), type: STYLE },
   ...["console.js", "api.js", "plots.js", "tables.js", "tail.js"].map(script),
   { url: "/console/socket.io.js", file: STOCK_CLIENT, type: SCRIPT },

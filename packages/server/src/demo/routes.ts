@@ -6,13 +6,14 @@ import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { authenticated, demand, operatorsOnly } from "../http/callers.ts";
 import type { Examples, HttpDeps } from "../http/deps.ts";
-import { HTML, SCRIPT, STOCK_CLIENT, STYLE, serveFiles } from "../http/pages.ts";
+import { COMMON_STYLE, HTML, SCRIPT, STOCK_CLIENT, STYLE, serveFiles } from "../http/pages.ts";
 
 type Deps = Pick<HttpDeps, "demo" | "auth" | "publisher" | "settings" | "push">;
 
 const PAGE = fileURLToPath(new URL("./page/", import.meta.url));
 const FILES = [
   { url: "/demo", file: join(PAGE, "index.html"), type: HTML },
+  { url: "/demo/common.css", file: COMMON_STYLE, type: STYLE },
   { url: "/demo/demo.css", file: join(PAGE, "demo.css"), type: STYLE },
   { url: "/demo/demo.js", file: join(PAGE, "demo.js"), type: SCRIPT },
   { url: "/demo/inbox.js", file: join(PAGE, "inbox.js"), type: SCRIPT },

@@ -14,6 +14,8 @@ export const SCRIPT = "text/javascript; charset=utf-8";
 export const STYLE = "text/css; charset=utf-8";
 export const HTML = "text/html; charset=utf-8";
 
+export const COMMON_STYLE = join(import.meta.dirname, "page", "common.css");
+
 /** The stock client, as everybody gets it from npm. */
 export const STOCK_CLIENT = join(
   dirname(createRequire(import.meta.url).resolve("socket.io/package.json")),
