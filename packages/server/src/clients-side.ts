@@ -10,7 +10,6 @@ import type { Principal } from "./auth/principal.ts";
 import type { Backbone } from "./backbone.ts";
 import { Admission } from "./gateway/admission.ts";
 import type { Attendance } from "./gateway/attendance.ts";
-import type { Carrier } from "./gateway/carrier.ts";
 import { CatchUp } from "./gateway/catch-up.ts";
 import type { Connection } from "./gateway/connection.ts";
 import { CredentialWatch } from "./gateway/credential-watch.ts";
@@ -27,6 +26,7 @@ import { sessionIds } from "./gateway/sid.ts";
 import { Spread } from "./gateway/spread.ts";
 import { sseCodec } from "./gateway/sse/codec.ts";
 import { Streams } from "./gateway/sse/streams.ts";
+import type { Transport } from "./gateway/transport.ts";
 import { Transports } from "./gateway/transports.ts";
 import { isOriginAllowed } from "./http/origins.ts";
 import { Addresses } from "./limits/addresses.ts";
@@ -116,7 +116,7 @@ export class ClientsSide {
     const transports = new Transports(io);
     const users = new UserConnections({ max: limits.connectionsPerUser, seats: backbone.seats, meter, logger });
     const addresses = new Addresses({ max: limits.connectionsPerAddress, trustProxy: settings.trustProxy });
-    const admit = async ({ kind, user }: Principal, transport: Carrier) => {
+    const admit = async ({ kind, user }: Principal, transport: Transport) => {
       if (kind === "user" && user !== undefined) await users.admit(user, transport);
     };
 

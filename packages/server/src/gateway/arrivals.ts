@@ -7,7 +7,6 @@ import { CarillonError, formatId, type Position, parsePrincipalId } from "@caril
 import type { Socket } from "socket.io";
 import type { Authenticator, Policy, Principal } from "../auth/principal.ts";
 import type { Attendance } from "./attendance.ts";
-import type { Carrier } from "./carrier.ts";
 import { type CatchUp, startingPoint } from "./catch-up.ts";
 import { BEYOND, Connection, type StartingPoint } from "./connection.ts";
 import { gapFrame, readyFrame } from "./frames.ts";
@@ -17,7 +16,8 @@ import { enterAllRooms } from "./membership.ts";
 import type { Requests } from "./requests.ts";
 import { identityRooms, socketId } from "./rooms.ts";
 import { cutReplays, isBelowFloor, provenPosition, type SessionKeeper } from "./session-keeper.ts";
-import { transportOf } from "./transport.ts";
+import { transportOf } from "./socket-io-transport.ts";
+import type { Transport } from "./transport.ts";
 
 export interface ArrivalsOptions {
   /** Opaque name of this node, as clients see it. */
@@ -30,7 +30,7 @@ export interface ArrivalsOptions {
   readonly sessions: Pick<SessionKeeper, "keep" | "save" | "inherit" | "restore" | "forget">;
   readonly interest: Pick<Interest, "acquire">;
   /** Counts a transport of a user. Throws `TOO_MANY_CONNECTIONS`. */
-  readonly admit?: (principal: Principal, transport: Carrier) => Promise<void>;
+  readonly admit?: (principal: Principal, transport: Transport) => Promise<void>;
   /** For a refresh of everything there that one connection is told. */
   readonly spreadMs: (connection: Connection) => number | undefined;
   readonly onClosed: (connection: Connection) => void;

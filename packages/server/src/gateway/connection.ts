@@ -7,8 +7,8 @@
  */
 import { comparePositions, type Position } from "@carillon/protocol";
 import type { Principal } from "../auth/principal.ts";
-import type { Carrier } from "./carrier.ts";
 import type { Frame, FrameStyle } from "./frames.ts";
+import type { Transport } from "./transport.ts";
 
 export type ConnectionState = "joining" | "live" | "behind" | "closed";
 
@@ -25,7 +25,7 @@ export interface ConnectionOptions {
   readonly socket: Member;
   readonly principal: Principal;
   readonly style: FrameStyle;
-  readonly transport: Carrier;
+  readonly transport: Transport;
   readonly installationId?: string | undefined;
   /** What else `ready` says to it. */
   readonly greeting?: Readonly<Record<string, unknown>>;
@@ -82,7 +82,7 @@ const NO_GREETING = {};
 export class Connection {
   readonly socket: Member;
   readonly style: FrameStyle;
-  readonly transport: Carrier;
+  readonly transport: Transport;
   /** Which installation of the application its client says that it is: the id under which that registered for push. */
   readonly installationId: string | undefined;
   readonly greeting: Readonly<Record<string, unknown>>;

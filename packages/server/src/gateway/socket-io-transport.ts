@@ -10,9 +10,9 @@
  */
 import type { Socket } from "node:net";
 import type { Batch } from "./batch.ts";
-import type { Carrier } from "./carrier.ts";
 import type { EngineConnection, EngineEvent, EnginePacket } from "./engine.ts";
 import type { Frame } from "./frames.ts";
+import type { Transport } from "./transport.ts";
 import { idleSocket } from "./wire.ts";
 import { writeQueue as shared, type WriteQueue } from "./write-queue.ts";
 
@@ -22,10 +22,10 @@ const NO_BYTES = Buffer.alloc(0);
 const TRANSPORT = Symbol("transport");
 
 interface Carried extends EngineConnection {
-  [TRANSPORT]: Transport;
+  [TRANSPORT]: SocketIoTransport;
 }
 
-export class Transport implements Carrier {
+export class SocketIoTransport implements Transport {
   /** One of each for all, which Engine.IO calls as the connection's. */
   static readonly #listeners: readonly (readonly [EngineEvent, (this: Carried, packet: EnginePacket) => void])[] = [
     ["packetCreate", listener((transport, packet) => transport.#count(packet))],
@@ -70,7 +70,7 @@ export class Transport implements Carrier {
     this.engine = engine;
     this.#writeQueue = writeQueue;
     (engine as Carried)[TRANSPORT] = this;
-    for (const [event, listener] of Transport.#listeners) engine.on(event, listener);
+    for (const [event, listener] of SocketIoTransport.#listeners) engine.on(event, listener);
   }
 
   get kind(): string {
@@ -201,13 +201,13 @@ export class Transport implements Carrier {
   }
 }
 
-function listener(handle: (transport: Transport, packet: EnginePacket) => void) {
+function listener(handle: (transport: SocketIoTransport, packet: EnginePacket) => void) {
   return function (this: Carried, packet: EnginePacket): void {
     handle(this[TRANSPORT], packet);
   };
 }
 
-/** The one `Transport` of an Engine.IO connection. */
-export function transportOf(engine: object): Transport {
-  return (engine as Partial<Carried>)[TRANSPORT] ?? new Transport(engine as EngineConnection);
+/** The one `SocketIoTransport` of an Engine.IO connection. */
+export function transportOf(engine: object): SocketIoTransport {
+  return (engine as Partial<Carried>)[TRANSPORT] ?? new SocketIoTransport(engine as EngineConnection);
 }

@@ -2,7 +2,7 @@ import type { ErrorCode } from "@carillon/protocol";
 import type { Frame } from "./frames.ts";
 
 /** What carries a client's connections: an Engine.IO connection, which may carry several, a plain WebSocket, an event stream. */
-export interface Carrier {
+export interface Transport {
   /** Its kind, for the metrics. */
   readonly kind: string;
   readonly isOpen: boolean;

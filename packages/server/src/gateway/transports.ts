@@ -1,7 +1,7 @@
 /** All transports of this node, to be counted and to be ended. */
 import type { Server } from "socket.io";
-import type { Carrier } from "./carrier.ts";
-import { transportOf } from "./transport.ts";
+import { transportOf } from "./socket-io-transport.ts";
+import type { Transport } from "./transport.ts";
 
 interface Engine {
   readonly clientsCount: number;
@@ -10,14 +10,14 @@ interface Engine {
 
 export class Transports {
   readonly #io: Pick<Server, "engine">;
-  readonly #plain = new Set<Carrier>();
+  readonly #plain = new Set<Transport>();
 
   constructor(io: Pick<Server, "engine">) {
     this.#io = io;
   }
 
   /** One that isn't Engine.IO's, until it closes. */
-  add(transport: Carrier): void {
+  add(transport: Transport): void {
     this.#plain.add(transport);
     transport.onClose(() => this.#plain.delete(transport));
   }
@@ -58,7 +58,7 @@ export class Transports {
     return this.#io.engine as unknown as Engine | undefined;
   }
 
-  #all(): Carrier[] {
+  #all(): Transport[] {
     return [...Object.values(this.#engine?.clients ?? {}).map(transportOf), ...this.#plain];
   }
 }

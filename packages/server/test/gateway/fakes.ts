@@ -7,7 +7,7 @@ import { Connection } from "../../src/gateway/connection.ts";
 import type { EngineTransport } from "../../src/gateway/engine.ts";
 import type { FrameStyle } from "../../src/gateway/frames.ts";
 import { channelRoom, EVERYBODY, entityRoom, identityRooms } from "../../src/gateway/rooms.ts";
-import { Transport } from "../../src/gateway/transport.ts";
+import { SocketIoTransport } from "../../src/gateway/socket-io-transport.ts";
 import type { Writer } from "../../src/gateway/write-queue.ts";
 
 interface Packet {
@@ -107,7 +107,7 @@ export function connectionOf(
     socket,
     style,
     principal: { ...anybody, ...principal },
-    transport: new Transport(fake, noWriteQueue),
+    transport: new SocketIoTransport(fake, noWriteQueue),
   });
   socket.data.connection = connection;
   connection.state = "live";

@@ -1,11 +1,11 @@
 import { expect, test } from "vitest";
-import { Transport } from "../../src/gateway/transport.ts";
+import { SocketIoTransport } from "../../src/gateway/socket-io-transport.ts";
 import { FakeEngine } from "./fakes.ts";
 
 function stalled() {
   const engine = new FakeEngine();
   engine.reads = false;
-  return { engine, transport: new Transport(engine) };
+  return { engine, transport: new SocketIoTransport(engine) };
 }
 
 test("what is buffered and what is on its way count until it has left", () => {
@@ -48,7 +48,7 @@ test("what was buffered on one transport goes on with the one that it was upgrad
 
 test("an answered ping proves the arrival of what was written before it, and of nothing later", () => {
   const engine = new FakeEngine();
-  const transport = new Transport(engine);
+  const transport = new SocketIoTransport(engine);
   const before = transport.mark;
   engine.ping();
   const after = transport.mark;

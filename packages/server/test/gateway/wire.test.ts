@@ -7,7 +7,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { WebSocket } from "ws";
 import type { EngineConnection } from "../../src/gateway/engine.ts";
 import { eventFrame, type FrameStyle } from "../../src/gateway/frames.ts";
-import { type Transport, transportOf } from "../../src/gateway/transport.ts";
+import { type SocketIoTransport, transportOf } from "../../src/gateway/socket-io-transport.ts";
 import { idleSocket } from "../../src/gateway/wire.ts";
 
 interface Engine extends EngineConnection {
@@ -43,7 +43,7 @@ async function webSocket(options: object = {}): Promise<{
   client: WebSocket;
   received: string[];
   engine: Engine;
-  transport: Transport;
+  transport: SocketIoTransport;
   raw: RawSocket;
 }> {
   const { url, connected } = await serve(options);

@@ -9,15 +9,15 @@ import { CarillonError } from "@carillon/protocol";
 import type { RawData, WebSocket } from "ws";
 import type { Authenticator, Principal } from "../../auth/principal.ts";
 import type { Arrivals } from "../arrivals.ts";
-import type { Carrier } from "../carrier.ts";
 import { Connection } from "../connection.ts";
 import type { Requests } from "../requests.ts";
 import { unguessable } from "../sid.ts";
+import type { Transport } from "../transport.ts";
 import { jsonFrame } from "./codec.ts";
 import type { PlainHub } from "./hub.ts";
 import { installationOf } from "./identify.ts";
 import { answerText, errorText, eventOf, type PlainRequest, readFrame } from "./requests.ts";
-import type { WsCarrier } from "./ws-carrier.ts";
+import type { WsTransport } from "./ws-transport.ts";
 
 export interface PlainClientOptions {
   readonly hub: PlainHub;
@@ -25,7 +25,7 @@ export interface PlainClientOptions {
   readonly arrivals: Pick<Arrivals, "arrive" | "welcome" | "leave" | "refusal">;
   readonly requests: Pick<Requests, "handle" | "ping" | "refuse">;
   /** Counts a transport of a user. Throws `TOO_MANY_CONNECTIONS`. */
-  readonly admit: (principal: Principal, transport: Carrier) => Promise<void>;
+  readonly admit: (principal: Principal, transport: Transport) => Promise<void>;
   /** For a client that doesn't say who it is. */
   readonly connectTimeoutMs: number;
   readonly meter: Meter;
@@ -44,7 +44,7 @@ const MAX_BAD_IN_A_ROW = 10;
 export class PlainClient {
   readonly #options: PlainClientOptions;
   readonly #ws: WebSocket;
-  readonly #carrier: WsCarrier;
+  readonly #transport: WsTransport;
   #headers: IncomingHttpHeaders;
   readonly #early: [RawData, boolean][] = [];
   #connection: Connection | undefined;
@@ -52,13 +52,13 @@ export class PlainClient {
   #badInARow = 0;
   #impatience: NodeJS.Timeout | undefined;
 
-  constructor(ws: WebSocket, carrier: WsCarrier, headers: IncomingHttpHeaders, options: PlainClientOptions) {
+  constructor(ws: WebSocket, transport: WsTransport, headers: IncomingHttpHeaders, options: PlainClientOptions) {
     this.#options = options;
     this.#ws = ws;
-    this.#carrier = carrier;
+    this.#transport = transport;
     this.#headers = headers;
     ws.on("message", (data, isBinary) => this.#hear(data, isBinary));
-    carrier.onClose(() => clearTimeout(this.#impatience));
+    transport.onClose(() => clearTimeout(this.#impatience));
   }
 
   /** With what its upgrade says of it, where that says enough; else its first frame must. */
@@ -77,7 +77,7 @@ export class PlainClient {
 
   #hear(data: RawData, isBinary: boolean): void {
     if (this.#entering) return void this.#early.push([data, isBinary]);
-    if (!this.#carrier.isOpen) return;
+    if (!this.#transport.isOpen) return;
     const request = readFrame(data, isBinary);
     if ("error" in request) {
       this.#bad(request.error, request.ref);
@@ -142,26 +142,26 @@ export class PlainClient {
     ref: unknown,
   ): Promise<Connection | undefined> {
     const { hub, arrivals, admit } = this.#options;
-    const carrier = this.#carrier;
+    const transport = this.#transport;
     const principal = await identify();
     const installation = installationOf(installationId);
-    await admit(principal, carrier);
+    await admit(principal, transport);
     const pid = unguessable();
     const socket = hub.seat(pid);
     const connection = new Connection({
       socket,
       principal,
       style: hub.style,
-      transport: carrier,
+      transport,
       installationId: installation,
       greeting: { session: pid, socket: socket.id, ref },
     });
-    carrier.onClose(() => {
+    transport.onClose(() => {
       arrivals.leave(connection);
       hub.remove(socket);
     });
     await arrivals.arrive(connection, { pid: session, offset: since });
-    if (!carrier.isOpen) return undefined;
+    if (!transport.isOpen) return undefined;
     hub.add(socket, connection);
     arrivals.welcome(connection);
     return connection;
@@ -171,7 +171,7 @@ export class PlainClient {
     if (++this.#badInARow >= MAX_BAD_IN_A_ROW) {
       this.#options.meter.count("abuseClosed");
       this.#send(errorText(error, ref));
-      this.#carrier.closeForAbuse();
+      this.#transport.closeForAbuse();
     } else if (this.#connection === undefined) this.#send(errorText(error, ref));
     else
       this.#options.requests.refuse(this.#connection, error, (answer) => {
@@ -181,10 +181,10 @@ export class PlainClient {
 
   #sendAway(error: CarillonError, ref?: unknown): void {
     this.#send(errorText(error, ref));
-    this.#carrier.close(error.code);
+    this.#transport.close(error.code);
   }
 
   #send(text: string): void {
-    this.#carrier.write(jsonFrame(text));
+    this.#transport.write(jsonFrame(text));
   }
 }

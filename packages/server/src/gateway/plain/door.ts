@@ -8,7 +8,7 @@ import { answerRaw, type OtherUpgrade } from "../io-server.ts";
 import type { Transports } from "../transports.ts";
 import { type Handshake, PlainClient, type PlainClientOptions } from "./client.ts";
 import { hasBearer, type Identification, identify } from "./identify.ts";
-import { type Heartbeat, WsCarrier } from "./ws-carrier.ts";
+import { type Heartbeat, WsTransport } from "./ws-transport.ts";
 
 export interface PlainDoorOptions extends PlainClientOptions {
   readonly tickets: Identification["tickets"];
@@ -45,19 +45,19 @@ export class PlainDoor implements OtherUpgrade {
   readonly upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     const { hold, transports, heartbeat, maxUnsentBytes } = this.#options;
     this.#server.handleUpgrade(request, socket, head, (ws) => {
-      const carrier = new WsCarrier(ws, socket as Socket, heartbeat);
-      transports.add(carrier);
-      carrier.onClose(hold(request));
+      const transport = new WsTransport(ws, socket as Socket, heartbeat);
+      transports.add(transport);
+      transport.onClose(hold(request));
       // Too large, not UTF-8, not a WebSocket's bytes: `ws` closes with the code for it.
       ws.on("error", () => {});
       ws.on("ping", (data) => {
-        if (carrier.unsentBytes > maxUnsentBytes) carrier.terminate();
-        else if (carrier.isOpen) {
-          carrier.flush();
+        if (transport.unsentBytes > maxUnsentBytes) transport.terminate();
+        else if (transport.isOpen) {
+          transport.flush();
           ws.pong(data);
         }
       });
-      void new PlainClient(ws, carrier, request.headers, this.#options).begin(this.#handshake(request));
+      void new PlainClient(ws, transport, request.headers, this.#options).begin(this.#handshake(request));
     });
   };
 

@@ -2,13 +2,13 @@
 import type { Socket } from "node:net";
 import type { ErrorCode } from "@carillon/protocol";
 import type { Batch } from "../batch.ts";
-import type { Carrier } from "../carrier.ts";
 import type { Frame } from "../frames.ts";
+import type { Transport } from "../transport.ts";
 import { writeQueue } from "../write-queue.ts";
 
 const CLOSE_TIMEOUT_MS = 1500;
 
-export abstract class RawCarrier implements Carrier {
+export abstract class RawTransport implements Transport {
   abstract readonly kind: string;
   abstract readonly isOpen: boolean;
   abstract readonly mark: number;

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { ERRORS, type ErrorCode } from "@carillon/protocol";
 import type { WebSocket } from "ws";
-import { RawCarrier } from "./raw-carrier.ts";
+import { RawTransport } from "./raw-transport.ts";
 
 export interface Heartbeat {
   readonly everyMs: number;
@@ -15,7 +15,7 @@ const COME_BACK_LATER = 4100;
 const POLICY_VIOLATION = 1008;
 
 /** A WebSocket of one JSON object a frame. Pings prove that the client is there, and that it has what was written before them. */
-export class WsCarrier extends RawCarrier {
+export class WsTransport extends RawTransport {
   readonly kind = "ws";
   readonly #ws: WebSocket;
   readonly #heartbeat: Heartbeat;

@@ -1,11 +1,11 @@
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { PublicationId } from "@carillon/protocol";
-import { RawCarrier } from "../plain/raw-carrier.ts";
+import { RawTransport } from "../plain/raw-transport.ts";
 import { heartbeatFrame, retryFrame } from "./codec.ts";
 
 /** The response to one request, as long as it lasts. */
-export class SseCarrier extends RawCarrier {
+export class SseTransport extends RawTransport {
   readonly kind = "events";
   /** Clients can't answer, so nothing ever proves what they have. */
   readonly mark = 0;

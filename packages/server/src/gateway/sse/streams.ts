@@ -5,12 +5,12 @@ import type { Interest, TicketUse } from "@carillon/core";
 import { CarillonError, formatId, type Position, parseChannel, parseEntityRoom } from "@carillon/protocol";
 import type { Policy, Principal } from "../../auth/principal.ts";
 import type { Arrivals } from "../arrivals.ts";
-import type { Carrier } from "../carrier.ts";
 import { Connection } from "../connection.ts";
 import type { PlainHub } from "../plain/hub.ts";
 import { type Identification, identify, installationOf } from "../plain/identify.ts";
+import type { Transport } from "../transport.ts";
 import type { Transports } from "../transports.ts";
-import { SseCarrier } from "./sse-carrier.ts";
+import { SseTransport } from "./sse-transport.ts";
 
 export interface StreamsOptions extends Omit<Identification, "use"> {
   readonly hub: PlainHub;
@@ -23,7 +23,7 @@ export interface StreamsOptions extends Omit<Identification, "use"> {
   /** Counts a transport of an address. Returns what ends that. */
   readonly hold: (request: IncomingMessage) => () => void;
   /** Counts a transport of a user. Throws `TOO_MANY_CONNECTIONS`. */
-  readonly admit: (principal: Principal, transport: Carrier) => Promise<void>;
+  readonly admit: (principal: Principal, transport: Transport) => Promise<void>;
   readonly transports: Pick<Transports, "add">;
   /** The position up to which nothing is still to be written to a connection. */
   readonly settled: (connection: Connection) => Position;
@@ -43,18 +43,18 @@ export class Streams {
     const { arrivals, refuse, heartbeatMs } = this.#options;
     const refusal = refuse(request);
     if (refusal !== undefined) throw refusal;
-    const carrier = new SseCarrier(response);
+    const transport = new SseTransport(response);
     try {
-      const connection = await this.#connect(request, carrier);
+      const connection = await this.#connect(request, transport);
       if (connection.state === "closed") return;
-      carrier.begin(heartbeatMs, () => this.#position(connection), headers);
+      transport.begin(heartbeatMs, () => this.#position(connection), headers);
       arrivals.welcome(connection);
     } catch (error) {
       throw arrivals.refusal(error);
     }
   }
 
-  async #connect(request: IncomingMessage, transport: SseCarrier): Promise<Connection> {
+  async #connect(request: IncomingMessage, transport: SseTransport): Promise<Connection> {
     const { hub, transports, hold, arrivals, admit } = this.#options;
     const query = new URLSearchParams(request.url?.split("?", 2)[1]);
     transports.add(transport);

@@ -3,10 +3,10 @@ import type { Socket } from "node:net";
 import { expect, test, vi } from "vitest";
 import type { WebSocket } from "ws";
 import { jsonFrame } from "../../../src/gateway/plain/codec.ts";
-import { WsCarrier } from "../../../src/gateway/plain/ws-carrier.ts";
+import { WsTransport } from "../../../src/gateway/plain/ws-transport.ts";
 
 /** A WebSocket and its socket, which put down in one list what is written to either. */
-function carrier() {
+function transport() {
   const written: string[] = [];
   const socket = {
     writableLength: 0,
@@ -22,13 +22,16 @@ function carrier() {
       written.push(`close ${code} ${reason}`);
     },
   });
-  const made = new WsCarrier(ws as unknown as WebSocket, socket as unknown as Socket, { everyMs: 100, timeoutMs: 50 });
-  return { carrier: made, ws, socket, written };
+  const made = new WsTransport(ws as unknown as WebSocket, socket as unknown as Socket, {
+    everyMs: 100,
+    timeoutMs: 50,
+  });
+  return { transport: made, ws, socket, written };
 }
 
 test("what is written in one turn leaves in one piece, and before a ping or a close that comes after it", async () => {
   vi.useFakeTimers({ toFake: ["setTimeout"] });
-  const { carrier: made, written } = carrier();
+  const { transport: made, written } = transport();
 
   made.write(jsonFrame("{1}"));
   vi.advanceTimersByTime(100);
@@ -43,7 +46,7 @@ test("what is written in one turn leaves in one piece, and before a ping or a cl
 
 test("only the answer to a ping proves that what was before it has arrived", () => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-  const { carrier: made, ws, socket } = carrier();
+  const { transport: made, ws, socket } = transport();
   const { mark } = made;
 
   ws.emit("pong", Buffer.from("1"));
@@ -63,7 +66,7 @@ test("only the answer to a ping proves that what was before it has arrived", () 
 });
 
 test("what waits for the end of the turn counts as unsent", async () => {
-  const { carrier: made, socket } = carrier();
+  const { transport: made, socket } = transport();
 
   made.write(jsonFrame("x".repeat(100)));
 
@@ -79,7 +82,7 @@ test.each([
   ["INTERNAL", 4100],
   ["INVALID_ID", 4000],
 ] as const)("the close code of %s is %i", (why, code) => {
-  const { carrier: made, written } = carrier();
+  const { transport: made, written } = transport();
 
   made.close(why);
 
