@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ErrorCode, readJson } from "@carillon/protocol";
 import { Failure, reasonOf } from "./failure.ts";
-import type { Connection } from "./settings.ts";
+import type { Endpoint } from "./settings.ts";
 
 export interface CallOptions {
   readonly method?: "GET" | "POST";
@@ -36,12 +36,12 @@ const PAUSE_MS = 300;
 const MAX_PAUSE_MS = 5_000;
 
 /** The answer's JSON. Throws `Failure` with what to do about it. A POST is repeated only under an idempotency key. */
-export async function call<T>(connection: Connection, path: string, options: CallOptions): Promise<T> {
+export async function call<T>(endpoint: Endpoint, path: string, options: CallOptions): Promise<T> {
   const { method = "GET", idempotencyKey, timeoutMs = 15_000, signal } = options;
   const startedAt = performance.now();
   const repeatable = method === "GET" || idempotencyKey !== undefined;
   for (let pauseMs = PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
-    const attempt = await send(connection, path, options);
+    const attempt = await send(endpoint, path, options);
     if (!(attempt instanceof Retryable)) return attempt as T;
     const waitMs = Math.max(pauseMs, attempt.afterMs);
     const limitMs = attempt.answered ? timeoutMs : CONNECT_MS;
@@ -64,13 +64,13 @@ class Retryable {
   }
 }
 
-async function send(connection: Connection, path: string, options: CallOptions): Promise<unknown> {
+async function send(endpoint: Endpoint, path: string, options: CallOptions): Promise<unknown> {
   const { method = "GET", body, idempotencyKey, signal } = options;
-  const credential = connection.key ?? connection.token;
+  const credential = endpoint.key ?? endpoint.token;
   let response: Response;
   let text: string;
   try {
-    response = await fetch(new URL(path, connection.url), {
+    response = await fetch(new URL(path, endpoint.url), {
       method,
       headers: {
         accept: "application/json",
@@ -84,11 +84,11 @@ async function send(connection: Connection, path: string, options: CallOptions):
     text = await response.text();
   } catch (error) {
     if (signal.aborted) throw new Failure("interrupted");
-    return new Retryable(unreachable(connection.url, error), { answered: false });
+    return new Retryable(unreachable(endpoint.url, error), { answered: false });
   }
   const answer = readJson(text);
   if (response.ok && answer !== undefined) return answer;
-  const failure = refusal(connection, response, answer as Problem | undefined);
+  const failure = refusal(endpoint, response, answer as Problem | undefined);
   if (![429, 502, 503, 504].includes(response.status)) throw failure;
   return new Retryable(failure, {
     answered: true,
@@ -103,7 +103,7 @@ export function unreachable(url: URL, error: unknown): Failure {
   );
 }
 
-function refusal(connection: Connection, response: Response, problem: Problem | undefined): Failure {
+function refusal(endpoint: Endpoint, response: Response, problem: Problem | undefined): Failure {
   const { code, detail } = problem ?? {};
   if (code === undefined) {
     return new Failure(
@@ -112,10 +112,10 @@ function refusal(connection: Connection, response: Response, problem: Problem | 
     );
   }
   const what = `the node refuses: ${detail ?? code} (${response.status} ${code})`;
-  return new Refusal(code, what, FIXES[code as ErrorCode]?.(connection));
+  return new Refusal(code, what, FIXES[code as ErrorCode]?.(endpoint));
 }
 
-const FIXES: { readonly [code in ErrorCode]?: (connection: Connection) => string } = {
+const FIXES: { readonly [code in ErrorCode]?: (endpoint: Endpoint) => string } = {
   UNAUTHENTICATED: ({ key, token }) =>
     key === undefined && token === undefined
       ? "set CARILLON_KEY to the secret of one of the node's API_KEYS, or CARILLON_TOKEN to a user's token (carillon token makes one)"

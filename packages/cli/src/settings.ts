@@ -5,14 +5,14 @@ import { usage } from "./failure.ts";
 import type { Io } from "./io.ts";
 import { loadProfile, type Profile } from "./profile.ts";
 
-export interface ConnectionOptions {
+export interface EndpointOptions {
   readonly url?: string;
   readonly key?: string;
   readonly token?: string;
   readonly profile?: string;
 }
 
-export interface Connection {
+export interface Endpoint {
   readonly url: URL;
   /** The secret of an API key. */
   readonly key: string | undefined;
@@ -23,8 +23,8 @@ export interface Connection {
 const OWN = ["CARILLON_URL", "CARILLON_KEY", "CARILLON_TOKEN", "CARILLON_PROFILE", "CARILLON_CONFIG"];
 const DEFAULT_URL = "http://127.0.0.1:3000";
 
-/** The options that `connectionOf` reads. */
-export function withConnection(command: Command): Command {
+/** The options that `endpointOf` reads. */
+export function withEndpoint(command: Command): Command {
   return command
     .option("--url <url>", `the node, or the balancer in front of the nodes (CARILLON_URL; default ${DEFAULT_URL})`)
     .option("--key <secret>", "secret of an API key; @file reads it from a file (CARILLON_KEY)")
@@ -32,7 +32,7 @@ export function withConnection(command: Command): Command {
     .option("--profile <name>", "a profile of ~/.config/carillon/config.json (CARILLON_PROFILE)");
 }
 
-export function connectionOf(options: ConnectionOptions, io: Io): Connection {
+export function endpointOf(options: EndpointOptions, io: Io): Endpoint {
   const profile = loadProfile(options.profile, io);
   const url = options.url ?? given(io.env.CARILLON_URL) ?? profile.url ?? DEFAULT_URL;
   return {
@@ -42,7 +42,7 @@ export function connectionOf(options: ConnectionOptions, io: Io): Connection {
   };
 }
 
-/** One setting that is no part of a connection, by the same order. */
+/** One setting that is no part of an endpoint, by the same order. */
 export function settingOf(
   name: "databaseUrl" | "jwtSecret",
   variable: string,

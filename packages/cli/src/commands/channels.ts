@@ -1,10 +1,10 @@
 import { Command } from "commander";
 import type { Io } from "../io.ts";
 import { call } from "../rest.ts";
-import { type ConnectionOptions, connectionOf, withConnection } from "../settings.ts";
+import { type EndpointOptions, endpointOf, withEndpoint } from "../settings.ts";
 import { table } from "../table.ts";
 
-interface Options extends ConnectionOptions {
+interface Options extends EndpointOptions {
   readonly limit?: string;
   readonly json?: boolean;
 }
@@ -20,14 +20,14 @@ export function channelsCommand(io: Io): Command {
     .description("Channels with subscribers or recent publications, busiest first. Takes the right operate.")
     .option("--limit <n>", "at most so many", "50")
     .option("--json", "print the node's answer");
-  return withConnection(command)
+  return withEndpoint(command)
     .addHelpText("after", "\nExamples:\n  carillon channels --limit 10\n  carillon channels --json | jq .total")
     .action((options: Options) => channels(options, io));
 }
 
 async function channels(options: Options, io: Io): Promise<void> {
   const path = `/api/channels?limit=${encodeURIComponent(options.limit ?? "")}`;
-  const answer = await call<Answer>(connectionOf(options, io), path, io);
+  const answer = await call<Answer>(endpointOf(options, io), path, io);
   if (options.json === true) return io.out.write(`${JSON.stringify(answer)}\n`);
   const rows = answer.channels.map(({ channel, subscribers, perSecond }) => [
     channel,

@@ -10,9 +10,9 @@ import { checkPublication } from "../doctor/round-trip.ts";
 import { checkSettings, nodeEnv } from "../doctor/settings.ts";
 import { EXIT, Failure } from "../failure.ts";
 import type { Io } from "../io.ts";
-import { type ConnectionOptions, connectionOf, httpUrl, withConnection } from "../settings.ts";
+import { type EndpointOptions, endpointOf, httpUrl, withEndpoint } from "../settings.ts";
 
-interface Options extends ConnectionOptions {
+interface Options extends EndpointOptions {
   readonly node?: URL[];
   readonly envFile?: string;
   readonly wait?: boolean;
@@ -31,7 +31,7 @@ export function doctorCommand(io: Io): Command {
     .option("--wait", "hold a connection until its first heartbeat (25 s), to find time limits in between")
     .option("--strict", "exit code 1 for warnings too")
     .option("--json", "a JSON object for each finding, one a line");
-  return withConnection(command)
+  return withEndpoint(command)
     .addHelpText(
       "after",
       `
@@ -46,11 +46,11 @@ Examples:
 }
 
 async function doctor(options: Options, io: Io): Promise<void> {
-  const connection = connectionOf(options, io);
-  const { url } = connection;
+  const endpoint = endpointOf(options, io);
+  const { url } = endpoint;
   const env = nodeEnv(options.envFile, io.env);
   const { settings, findings } = await checkSettings(env);
-  const identity = await identityOf(connection, settings);
+  const identity = await identityOf(endpoint, settings);
   const entrance = checkNode(url);
   // What can't be reached at all is told once.
   const behind = async (check: () => Promise<readonly Finding[]>) => ((await entrance).some(isAbsent) ? [] : check());

@@ -1,10 +1,10 @@
 import { Command } from "commander";
 import { type Io, paint, printable } from "../io.ts";
 import { call } from "../rest.ts";
-import { type ConnectionOptions, connectionOf, withConnection } from "../settings.ts";
+import { type EndpointOptions, endpointOf, withEndpoint } from "../settings.ts";
 import { table } from "../table.ts";
 
-interface Options extends ConnectionOptions {
+interface Options extends EndpointOptions {
   readonly json?: boolean;
 }
 
@@ -30,7 +30,7 @@ export function nodesCommand(io: Io): Command {
   const command = new Command("nodes")
     .description("The nodes of the cluster, as any of them sees it. Takes the right operate.")
     .option("--json", "print the node's answer");
-  return withConnection(command)
+  return withEndpoint(command)
     .addHelpText(
       "after",
       "\nExamples:\n  carillon nodes\n  carillon nodes --json | jq '.nodes[] | select(.behind > 0)'",
@@ -39,7 +39,7 @@ export function nodesCommand(io: Io): Command {
 }
 
 async function nodes(options: Options, io: Io): Promise<void> {
-  const answer = await call<{ nodes: readonly Node[]; complete: boolean }>(connectionOf(options, io), "/api/nodes", io);
+  const answer = await call<{ nodes: readonly Node[]; complete: boolean }>(endpointOf(options, io), "/api/nodes", io);
   if (options.json === true) return io.out.write(`${JSON.stringify(answer)}\n`);
   const head = [
     "NAME",

@@ -3,10 +3,10 @@ import { Command } from "commander";
 import { usage } from "../failure.ts";
 import type { Io } from "../io.ts";
 import { call } from "../rest.ts";
-import { type ConnectionOptions, connectionOf, withConnection } from "../settings.ts";
+import { type EndpointOptions, endpointOf, withEndpoint } from "../settings.ts";
 import { jsonText, list } from "./publishing.ts";
 
-interface Options extends ConnectionOptions {
+interface Options extends EndpointOptions {
   readonly users?: string[];
   readonly everybody?: boolean;
   readonly title: string;
@@ -31,7 +31,7 @@ export function notifyCommand(io: Io): Command {
     .option("--no-push", "inbox and refresh alone")
     .option("--idempotency-key <key>", "notified once however often it is sent (default: one for each call)")
     .option("--json", "print the node's answer");
-  return withConnection(command)
+  return withEndpoint(command)
     .addHelpText(
       "after",
       `
@@ -48,7 +48,7 @@ async function notify(type: string, options: Options, io: Io): Promise<void> {
     throw usage("say whom to notify", "--users 42,43 or --everybody, one of the two");
   const parts = { userIds: users ?? "*", type, title, body, push };
   const text = JSON.stringify(parts);
-  const answer = await call<{ eventId: string; entries: number }>(connectionOf(options, io), "/api/notify", {
+  const answer = await call<{ eventId: string; entries: number }>(endpointOf(options, io), "/api/notify", {
     method: "POST",
     body: data === undefined ? text : `${text.slice(0, -1)},"data":${jsonText(data, "data")}}`,
     idempotencyKey,

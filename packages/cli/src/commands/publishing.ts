@@ -5,9 +5,9 @@ import type { Command } from "commander";
 import { usage } from "../failure.ts";
 import type { Io } from "../io.ts";
 import { call } from "../rest.ts";
-import { type ConnectionOptions, connectionOf, withConnection } from "../settings.ts";
+import { type EndpointOptions, endpointOf, withEndpoint } from "../settings.ts";
 
-export interface PublishingOptions extends ConnectionOptions {
+export interface PublishingOptions extends EndpointOptions {
   readonly toUsers?: string[];
   readonly toRoles?: string[];
   readonly toTenants?: string[];
@@ -33,7 +33,7 @@ export function withPublishing(command: Command): Command {
   audience("--except-rooms <rooms>", "not for these rooms");
   command.option("--idempotency-key <key>", "published once however often it is sent (default: one for each call)");
   command.option("--json", "print the node's answer");
-  return withConnection(command);
+  return withEndpoint(command);
 }
 
 /** Values of a repeatable option. */
@@ -54,7 +54,7 @@ export function audienceOf(options: PublishingOptions): object | undefined {
 }
 
 export async function send(path: string, body: string, options: PublishingOptions, io: Io): Promise<Accepted> {
-  return await call<Accepted>(connectionOf(options, io), path, {
+  return await call<Accepted>(endpointOf(options, io), path, {
     method: "POST",
     body,
     // One for the whole call: an answer that got lost must not become a second publication.

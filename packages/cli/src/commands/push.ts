@@ -2,10 +2,10 @@ import { Command } from "commander";
 import { EXIT, Failure } from "../failure.ts";
 import { type Io, printable } from "../io.ts";
 import { call } from "../rest.ts";
-import { type ConnectionOptions, connectionOf, withConnection } from "../settings.ts";
+import { type EndpointOptions, endpointOf, withEndpoint } from "../settings.ts";
 import { table } from "../table.ts";
 
-interface Filter extends ConnectionOptions {
+interface Filter extends EndpointOptions {
   readonly user?: string;
   readonly installation?: string;
   readonly event?: string;
@@ -71,7 +71,7 @@ function testCommand(io: Io): Command {
     .option("--body <text>", "its text")
     .option("--validate-only", "FCM looks at it and sends nothing")
     .option("--json", "print the node's answer");
-  return withConnection(command)
+  return withEndpoint(command)
     .addHelpText(
       "after",
       "\nExamples:\n  carillon push test --user 42\n  carillon push test --installation pixel-7 --validate-only",
@@ -86,7 +86,7 @@ function attemptsCommand(io: Io): Command {
     .option("--limit <n>", "at most so many", "50")
     .option("--cursor <cursor>", "the page after this one")
     .option("--json", "print the node's answer");
-  return withConnection(withFilter(command))
+  return withEndpoint(withFilter(command))
     .addHelpText(
       "after",
       "\nExamples:\n  carillon push attempts --user 42\n  carillon push attempts --outcome failed --json",
@@ -99,7 +99,7 @@ function redriveCommand(io: Io): Command {
     .description("Send dead letters again, the oldest first; without a filter all of them, up to the limit.")
     .option("--limit <n>", "at most so many", "1000")
     .option("--json", "print the node's answer");
-  return withConnection(withFilter(command))
+  return withEndpoint(withFilter(command))
     .addHelpText("after", "\nExamples:\n  carillon push redrive --user 42\n  carillon push redrive --limit 10000")
     .action((options: Filter) => redrive(options, io));
 }
@@ -132,7 +132,7 @@ async function testPush(options: TestOptions, io: Io): Promise<void> {
 async function listAttempts(options: AttemptsOptions, io: Io): Promise<void> {
   const { outcome, limit, cursor } = options;
   const query = new URLSearchParams(JSON.parse(JSON.stringify({ ...whom(options), outcome, limit, cursor })));
-  const answer = await call<Attempts>(connectionOf(options, io), `/api/push/attempts?${query}`, io);
+  const answer = await call<Attempts>(endpointOf(options, io), `/api/push/attempts?${query}`, io);
   if (options.json === true) return io.out.write(`${JSON.stringify(answer)}\n`);
   const rows = answer.attempts.map((one) => [
     one.at,
@@ -158,7 +158,7 @@ function whom({ user, installation, event }: Filter): object {
 }
 
 /** Without an idempotency key, and so never sent twice. */
-function post<T>(path: string, body: object, options: ConnectionOptions, io: Io): Promise<T> {
+function post<T>(path: string, body: object, options: EndpointOptions, io: Io): Promise<T> {
   const { signal } = io;
-  return call<T>(connectionOf(options, io), path, { method: "POST", body: JSON.stringify(body), signal });
+  return call<T>(endpointOf(options, io), path, { method: "POST", body: JSON.stringify(body), signal });
 }

@@ -2,10 +2,10 @@ import { ClientError, createClient, type Message, type Refresh } from "@carillon
 import { Command } from "commander";
 import { Failure, usage } from "../failure.ts";
 import { type Io, paint, printable } from "../io.ts";
-import { type ConnectionOptions, connectionOf, withConnection } from "../settings.ts";
+import { type EndpointOptions, endpointOf, withEndpoint } from "../settings.ts";
 import { channelName, list } from "./publishing.ts";
 
-interface Options extends ConnectionOptions {
+interface Options extends EndpointOptions {
   readonly since?: string;
   readonly limit?: number;
   readonly rooms?: string[];
@@ -35,7 +35,7 @@ export function tailCommand(io: Io): Command {
     .option("--rooms <rooms>", "join these rooms of each channel; commas part several", list)
     .option("--user <id>", "who to be where AUTH=off")
     .option("--json", "a JSON object for each, one a line");
-  return withConnection(command)
+  return withEndpoint(command)
     .addHelpText(
       "after",
       `
@@ -51,7 +51,7 @@ Examples:
 }
 
 async function tail(channels: readonly string[], options: Options, io: Io): Promise<void> {
-  const { url, token } = connectionOf(options, io);
+  const { url, token } = endpointOf(options, io);
   const over = Promise.withResolvers<void>();
   const end = () => over.resolve();
   io.signal.addEventListener("abort", end, { once: true });

@@ -1,6 +1,6 @@
 import type { Settings } from "@carillon/server";
 import { signToken } from "../commands/token.ts";
-import type { Connection } from "../settings.ts";
+import type { Endpoint } from "../settings.ts";
 
 export interface Identity {
   /** May publish. */
@@ -15,13 +15,13 @@ export const DOCTOR = "carillon:doctor";
 const TOKEN_S = 300;
 
 /** Who the doctor is: as told, else as the settings of the nodes allow. */
-export async function identityOf(connection: Connection, settings: Settings | undefined): Promise<Identity> {
+export async function identityOf(endpoint: Endpoint, settings: Settings | undefined): Promise<Identity> {
   const { jwtSecret } = settings?.auth ?? {};
   const made =
     settings === undefined || jwtSecret === undefined ? undefined : await signToken(claims(settings), jwtSecret);
   return {
-    key: connection.key ?? publishingKey(settings?.auth.apiKeys),
-    token: connection.token ?? made,
+    key: endpoint.key ?? publishingKey(settings?.auth.apiKeys),
+    token: endpoint.token ?? made,
     user: DOCTOR,
   };
 }
