@@ -46,8 +46,9 @@ begin
   return format('%s::%s', value, format_type(base.oid, null));
 end $$;
 
--- What is published of a row `t`, as SQL expressions: its primary key and its columns as JSON, and the user it belongs to.
-create function carillon.row_sql(w carillon.watched, out key text, out value text, out owner text)
+-- What is published of a row `t`, as SQL expressions: its primary key and its columns as JSON, and the user it belongs to. And whether
+-- all of the key is among the columns.
+create function carillon.row_sql(w carillon.watched, out key text, out value text, out owner text, out has_key boolean)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -60,8 +61,9 @@ begin
   select case count(*)
       when 0 then $q$'null'$q$
       when 1 then format('to_json(%s)', min(carillon.value_sql(a.attname, a.atttypid, true)))
-      else carillon.object_sql(array_agg(a.attname order by k.n), array_agg(carillon.value_sql(a.attname, a.atttypid, true) order by k.n)) end
-    into key
+      else carillon.object_sql(array_agg(a.attname order by k.n), array_agg(carillon.value_sql(a.attname, a.atttypid, true) order by k.n)) end,
+      w.columns is null or coalesce(bool_and(a.attname = any (w.columns)), true)
+    into key, has_key
     from pg_index i, unnest(i.indkey) with ordinality k (attnum, n), pg_attribute a
     where i.indrelid = w.rel and i.indisprimary and k.n <= i.indnkeyatts and a.attrelid = w.rel and a.attnum = k.attnum;
   select carillon.value_sql(a.attname, a.atttypid, true) into owner
@@ -114,7 +116,7 @@ begin
   return case op
     when 'UPDATE' then format('select %s, %s, %s, %s, %s into keys, bodies, old_keys, olds, known',
       carillon.array_sql(e.key, 'new_rows'), carillon.array_sql(e.value, 'new_rows'),
-      carillon.array_sql(e.key, 'old_rows'), carillon.array_sql(e.value, 'old_rows'), known)
+      case when e.has_key then 'null::text[]' else carillon.array_sql(e.key, 'old_rows') end, carillon.array_sql(e.value, 'old_rows'), known)
     else format('select %s, %s into bodies, known', carillon.array_sql(payload, side), known) end
     || case when w.to_user is null then ''
       when op = 'UPDATE' then format('; users := %s; old_users := %s', carillon.array_sql(e.owner, 'new_rows'), carillon.array_sql(e.owner, 'old_rows'))
@@ -231,7 +233,7 @@ begin
         if tg_op = 'INSERT' then %4$s;
         elsif tg_op = 'UPDATE' then %5$s;
           if known and cardinality(keys) = 1 and users[1] is not distinct from old_users[1] then
-            if bodies[1] = olds[1] and keys[1] = old_keys[1] and octet_length(bodies[1]) <= %10$s then return null; end if;
+            if bodies[1] = olds[1] and (old_keys is null or keys[1] = old_keys[1]) and octet_length(bodies[1]) <= %10$s then return null; end if;
             bodies := array[%11$L || keys[1] || ',"row":' || bodies[1] || ',"old":' || olds[1] || '}'];
           elsif cardinality(keys) <= %9$s then
             select coalesce(array_agg(%11$L || a.k || coalesce(',"row":' || m.r, '') || coalesce(',"old":' || m.o, '') || '}'), '{}'), array_agg(m.u)
