@@ -1,8 +1,8 @@
 /** `npm run chaos`: breaks a cluster in every way that is known, and counts what its clients lose. */
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { type Options, readOptions, UsageError } from "./options.ts";
 import { play } from "./play.ts";
-import { ProgressLine, table } from "./report.ts";
+import { ProgressLine, table, tableBeside } from "./report.ts";
 import type { Result } from "./result.ts";
 
 process.exitCode = await main();
@@ -25,7 +25,8 @@ async function main(): Promise<number> {
 }
 
 async function run(options: Options): Promise<number> {
-  const { scenarios, json, ...rest } = options;
+  const { scenarios, json, beside, ...rest } = options;
+  const stock = beside === undefined ? undefined : await resultsIn(beside);
   const { nodes, clients, seconds, rate, seed, baseline } = rest;
   console.log(
     `${baseline ? "The stock stack" : "Carillon"}: ${options.target?.url ?? `${nodes} nodes`}, ${clients} clients, ` +
@@ -56,6 +57,16 @@ async function run(options: Options): Promise<number> {
       await writeFile(json, `${JSON.stringify({ options: rest, results, broken }, undefined, 1)}\n`);
   }
   console.log(`\n${table(results)}`);
+  if (stock !== undefined) console.log(`\nBeside the stock stack, in brackets:\n\n${tableBeside(results, stock)}`);
   if (broken.length > 0) return 1;
   return !baseline && results.some(({ faults }) => faults.length > 0) ? 1 : 0;
+}
+
+/** Read before anything is played, since a run takes long. */
+async function resultsIn(file: string): Promise<readonly Result[]> {
+  try {
+    return (JSON.parse(await readFile(file, "utf8")) as { results: Result[] }).results;
+  } catch (error) {
+    throw new UsageError(`--beside ${file}: ${(error as Error).message}`);
+  }
 }

@@ -13,6 +13,7 @@ export interface Options {
   readonly baseline: boolean;
   readonly postgres: boolean;
   readonly json: string | undefined;
+  readonly beside: string | undefined;
   readonly keep: string | undefined;
   readonly target: Target | undefined;
 }
@@ -41,6 +42,7 @@ lost in silence, nothing twice, nothing out of order. The exit code says so.
   --baseline         the stock stack instead: Socket.IO with its Redis adapter, LISTEN on each node
   --no-postgres      without Postgres: no publishers there, and no scenarios that break it
   --json <file>      writes everything that was found
+  --beside <file>    prints it beside what a run with --baseline and --json has written
   --keep <dir>       keeps what every client heard, and the nodes' logs, of each scenario
   --list, --help
 
@@ -77,6 +79,7 @@ export function readOptions(args: readonly string[]): Options | { readonly print
     baseline: values.baseline ?? false,
     postgres,
     json: values.json,
+    beside: values.beside,
     keep: values.keep,
     target,
   };
@@ -97,6 +100,7 @@ function parse(args: readonly string[]) {
           rate: text,
           seed: text,
           json: text,
+          beside: text,
           keep: text,
         },
         ...{ url: text, redis: text, database: text, key: text, token: text },

@@ -34,13 +34,33 @@ const columns: readonly Column[] = [
   ["", ({ faults, warnings }) => [...faults.map((fault) => fault.toUpperCase()), ...warnings].join("; ") || "ok"],
 ];
 
-/** In Markdown, and even in a terminal. */
 export function table(results: readonly Result[]): string {
-  const rows = [
+  return markdown([
     columns.map(([title]) => title),
     ...results.map((result) => columns.map(([, value]) => `${value(result)}`)),
+  ]);
+}
+
+/** What counts, beside what the stock stack came to in the same scenarios: its figures are in brackets. */
+export function tableBeside(results: readonly Result[], stock: readonly Result[]): string {
+  const compared: readonly Column[] = [
+    ["lost in silence", ({ silentlyLost, owed }) => `${silentlyLost}${silentlyLost > 0 ? ` of ${owed}` : ""}`],
+    ["doubled", ({ doubledIds, doubledPublications }) => doubledIds + doubledPublications],
+    ["out of order", ({ outOfOrder }) => outOfOrder],
+    ["clients that never came back", ({ stuck }) => stuck.length],
+    ["longest wait p50 / max", ({ recoveryMs }) => `${seconds(recoveryMs.median)} / ${seconds(recoveryMs.max)}`],
   ];
-  const widths = columns.map((_, index) => Math.max(...rows.map((row) => (row[index] ?? "").length), 3));
+  const rows = results.map((result) => {
+    const other = stock.find(({ scenario }) => scenario === result.scenario);
+    const cells = compared.map(([, value]) => `${value(result)} (${other === undefined ? "–" : value(other)})`);
+    return [result.scenario, ...cells, `${result.told} / ${result.gapsTold}`];
+  });
+  return markdown([["scenario", ...compared.map(([title]) => title), "missed and told / gaps told"], ...rows]);
+}
+
+/** To be read in a terminal, too. */
+function markdown(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, index) => Math.max(...rows.map((row) => (row[index] ?? "").length), 3));
   const lines = rows.map((row) => `| ${row.map((cell, index) => cell.padEnd(widths[index] ?? 0)).join(" | ")} |`);
   lines.splice(1, 0, `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`);
   return lines.join("\n");

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { check } from "../chaos/checker/check.ts";
-import type { ClientHistory, Publication } from "../chaos/checker/histories.ts";
-import { client, down, gap, heard, id, published, ready, tick, up } from "./histories.ts";
+import type { ClientHistory, HistoryEvent, Publication } from "../chaos/checker/histories.ts";
+import { client, down, gap, heard, id, joined, published, ready, subscribed, tick, up } from "./histories.ts";
 
 describe("a history without faults", () => {
   test("counts what was delivered, and finds nothing", () => {
@@ -174,6 +174,62 @@ describe("gaps", () => {
 
     expect(verdict.lost).toEqual([]);
     expect(verdict.told).toBe(1);
+  });
+
+  test("a gap on a channel that is subscribed to again speaks of all since the connection that had it", () => {
+    const publications = [
+      ...[published("a.0", 1), published("a.1", 2), published("b.0", 3, { channel: "chat" })],
+      published("a.2", 4, { outcome: "unknown", promised: false }),
+    ];
+    const again = (...last: HistoryEvent[]) =>
+      judge(
+        publications,
+        client(
+          [
+            ...[up(), ready(0, true, ["trips", "chat"]), heard("a.0", 1), down()],
+            ...[up(), gap(1), ready(1, false, []), down()],
+            ...[up(), gap(1), ready(1, false, []), subscribed("chat"), heard("b.0", 3, { channel: "chat" }), ...last],
+          ],
+          { channels: ["trips", "chat"] },
+        ),
+      );
+
+    const told = again(gap(4, ["trips"]), subscribed("trips"));
+    const toldAfterAck = again(subscribed("trips"), gap(4, ["trips"]));
+    const tooLate = again(subscribed("trips"), heard("a.2", 4), gap(5, ["trips"]));
+
+    expect(told).toMatchObject({ lost: [], told: 1 });
+    expect(toldAfterAck).toMatchObject({ lost: [], told: 1 });
+    expect(tooLate.lost.map(({ tag }) => tag)).toEqual(["a.1"]);
+  });
+
+  test("a gap while a room is joined again speaks of what it missed, whatever was heard meanwhile", () => {
+    const rooms = ["trip:1"];
+    const publications = [published("a.0", 1), published("a.1", 2, { to: { rooms } }), published("a.2", 3)];
+    const again = (...last: HistoryEvent[]) =>
+      judge(
+        publications,
+        client(
+          [
+            up(),
+            ready(0, true, ["trips"], rooms),
+            heard("a.0", 1),
+            down(),
+            up(),
+            gap(1),
+            ready(1, false),
+            heard("a.2", 3),
+            ...last,
+          ],
+          { rooms },
+        ),
+      );
+
+    const told = again(gap(4), joined("trip:1"));
+    const tooLate = again(joined("trip:1"), gap(4));
+
+    expect(told).toMatchObject({ lost: [], told: 1 });
+    expect(tooLate.lost.map(({ tag }) => tag)).toEqual(["a.1"]);
   });
 
   test("a gap that covers nothing is a false one", () => {

@@ -27,13 +27,16 @@ export function heard(tag: string, n: number | undefined, rest: Partial<HeardEve
 
 export const up = (): HistoryEvent => ({ kind: "up", at: tick() });
 export const down = (): HistoryEvent => ({ kind: "down", at: tick(), reason: "transport close" });
-export const ready = (n: number, recovered = true): HistoryEvent => ({
+export const ready = (n: number, recovered = true, channels = ["trips"], rooms: string[] = []): HistoryEvent => ({
   kind: "ready",
   at: tick(),
   id: id(n),
   recovered,
-  channels: ["trips"],
+  channels,
+  rooms,
 });
+export const subscribed = (channel: string): HistoryEvent => ({ kind: "subscribed", at: tick(), channel });
+export const joined = (room: string): HistoryEvent => ({ kind: "joined", at: tick(), room });
 export const gap = (n: number | undefined, channels?: string[]): HistoryEvent => ({
   kind: "gap",
   at: tick(),

@@ -181,7 +181,8 @@ class Judge {
 function covers(gap: ToldGap, publication: Publication, id: string | undefined): boolean {
   if (gap.channels !== undefined && !gap.channels.includes(publication.channel)) return false;
   if (gap.to !== undefined && id !== undefined) {
-    return compareIds(id, gap.to) <= 0 && (gap.from === undefined || compareIds(id, gap.from) > 0);
+    const from = gap.fromOn.has(publication.channel) ? gap.fromOn.get(publication.channel) : gap.from;
+    return compareIds(id, gap.to) <= 0 && (from === undefined || compareIds(id, from) > 0);
   }
   if (publication.sentAt > gap.at) return false;
   // Where it never got an id, a told gap is the end of the matter, whatever was heard between the two.

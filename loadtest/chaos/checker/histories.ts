@@ -33,8 +33,10 @@ export type HistoryEvent =
       readonly id: string;
       readonly recovered: boolean;
       readonly channels: readonly string[];
+      readonly rooms: readonly string[];
     }
   | { readonly kind: "subscribed"; readonly at: number; readonly channel: string; readonly id?: string }
+  | { readonly kind: "joined"; readonly at: number; readonly room: string }
   /** Without `id` (the stock stack): the client knows that it was away, no more. */
   | { readonly kind: "gap"; readonly at: number; readonly id?: string; readonly channels?: readonly string[] }
   | HeardEvent;

@@ -17,6 +17,8 @@ export interface ToldGap {
   readonly channels: readonly string[] | undefined;
   /** Ids above this and up to `to`. `from` undefined: from the beginning. */
   readonly from: string | undefined;
+  /** In place of `from` on channels that the connection had not subscribed to again when it was told. */
+  readonly fromOn: ReadonlyMap<string, string | undefined>;
   /** `undefined` on the stock stack, where only the time says what may be missing. */
   readonly to: string | undefined;
   /** When it last heard something before. */
@@ -43,7 +45,7 @@ export const keyOf = (channel: string, name: string): string => `${channel} ${na
  * it entered the log.
  */
 export function listen(history: ClientHistory, answered: (key: string) => boolean): Listening {
-  const listener = new Listener(answered);
+  const listener = new Listener(history, answered);
   for (const event of history.events) listener.take(event);
   return listener;
 }
@@ -56,6 +58,7 @@ class Listener implements Listening {
   readonly doubledPublications: Offence[] = [];
   readonly repeatedUnnamed: Offence[] = [];
   readonly inversions: Offence[] = [];
+  readonly #history: ClientHistory;
   readonly #answered: (key: string) => boolean;
   readonly #ids = new Set<string>();
   readonly #lanes = new Map<string, number>();
@@ -64,11 +67,16 @@ class Listener implements Listening {
   /** As they were when this connection began. */
   #before: { last: string | undefined; lastAt: number } = { last: undefined, lastAt: 0 };
   #isWhole = false;
+  /** Channels and rooms that its client was in before and is not yet again, with the position until which it was. */
+  readonly #lacking = { channels: new Map<string, string | undefined>(), rooms: new Map<string, string | undefined>() };
+  /** Subscribed to on this connection: what it missed, or the gap, comes after that and before anything new. */
+  readonly #acked = new Set<string>();
   #lastHeard: HeardEvent | undefined;
   /** The last event of the connection before this one. */
   #lastBefore: HeardEvent | undefined;
 
-  constructor(answered: (key: string) => boolean) {
+  constructor(history: ClientHistory, answered: (key: string) => boolean) {
+    this.#history = history;
     this.#answered = answered;
   }
 
@@ -78,10 +86,19 @@ class Listener implements Listening {
         this.#before = { last: this.#last, lastAt: this.#lastAt };
         this.#isWhole = false;
         this.#lastBefore = this.#lastHeard;
+        this.#acked.clear();
         break;
       case "ready":
         this.#reach(event.id, event.at, "ready");
         this.#isWhole = true;
+        this.#note(this.#lacking.channels, this.#history.channels, event.channels);
+        this.#note(this.#lacking.rooms, this.#history.rooms, event.rooms);
+        break;
+      case "subscribed":
+        this.#acked.add(event.channel);
+        break;
+      case "joined":
+        this.#lacking.rooms.delete(event.room);
         break;
       case "gap":
         this.#gap(event);
@@ -92,12 +109,28 @@ class Listener implements Listening {
     }
   }
 
+  /** What it lacks already it lacks since an earlier connection. */
+  #note(lacking: Map<string, string | undefined>, all: readonly string[], there: readonly string[]): void {
+    for (const name of all) {
+      if (there.includes(name)) lacking.delete(name);
+      else if (!lacking.has(name)) lacking.set(name, this.#before.last);
+    }
+  }
+
+  #settle(channel: string): void {
+    if (this.#acked.has(channel)) this.#lacking.channels.delete(channel);
+  }
+
   #gap({ at, id, channels }: HistoryEvent & { kind: "gap" }): void {
     // Before `ready`, and where it leads no further than the client is (a replay that was cut), it speaks of all that this connection
     // missed, even where part of that came first.
     const leadsOn = id === undefined || this.#last === undefined || compareIds(id, this.#last) > 0;
     const { last, lastAt } = this.#isWhole && leadsOn ? { last: this.#last, lastAt: this.#lastAt } : this.#before;
-    this.gaps.push({ at, channels, from: last, to: id, sinceAt: lastAt });
+    // A room that is joined again may have missed something, which only a gap on its whole channel can tell.
+    const [from = last] = this.#lacking.rooms.values();
+    const fromOn = new Map([...this.#lacking.channels].filter(([channel]) => channels?.includes(channel)));
+    this.gaps.push({ at, channels, from, fromOn, to: id, sinceAt: lastAt });
+    for (const channel of fromOn.keys()) this.#settle(channel);
     this.#reach(id, at, "gap");
   }
 
@@ -114,6 +147,7 @@ class Listener implements Listening {
       } else this.#checkLane(event, what);
       if (id !== undefined) this.#ids.add(id);
       this.#last = laterId(this.#last, id);
+      this.#settle(channel);
     } else if (again) this.doubledPublications.push({ at, what });
     this.#lastAt = at;
     this.#lastHeard = event;

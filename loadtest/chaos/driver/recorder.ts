@@ -106,7 +106,8 @@ export class Recorder {
       if (!socket.active) this.#events.push({ kind: "down", at: now(), reason: `refused for good: ${message}` });
     });
     socket.on("ready", (body: { recovered: boolean; channels: string[]; rooms: string[] }, id: string) => {
-      this.#events.push({ kind: "ready", at: now(), id, recovered: body.recovered, channels: body.channels });
+      const { recovered, channels, rooms } = body;
+      this.#events.push({ kind: "ready", at: now(), id, recovered, channels, rooms });
       void this.#ready(body, id);
     });
     socket.on("refresh", (body: Body, id?: string) => {
@@ -169,7 +170,10 @@ export class Recorder {
         const { id } = await this.#emit("subscribe", { channel, ...(since !== undefined && { since }) });
         this.#events.push({ kind: "subscribed", at: now(), channel, ...(id !== undefined && { id }) });
       }
-      for (const room of rooms) await this.#emit("join", { room });
+      for (const room of rooms) {
+        await this.#emit("join", { room });
+        this.#events.push({ kind: "joined", at: now(), room });
+      }
     } catch {
       // Cut off before the ack: the next connection asks again. A refusal shows as a client that never begins.
       return;
