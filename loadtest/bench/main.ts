@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { append } from "./append.ts";
 import type { Bench, BenchOptions } from "./bench.ts";
+import { capture } from "./capture.ts";
 import { clients } from "./clients.ts";
 import { connect } from "./connect.ts";
 import { fanout } from "./fanout.ts";
@@ -21,6 +22,7 @@ import { writes } from "./writes.ts";
 
 const BENCHES: readonly Bench[] = [
   writes,
+  capture,
   latency,
   hop,
   append,

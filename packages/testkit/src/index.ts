@@ -19,6 +19,7 @@ export {
   type StartPostgresOptions,
   startPostgres,
 } from "./postgres.ts";
+export { postgresBin } from "./postgres-binaries.ts";
 export { type Exit, Service, type ServiceSpec } from "./processes.ts";
 export { type NetworkProxy, startProxy } from "./proxy.ts";
 export { type RedisServer, type StartRedisOptions, startRedis } from "./redis.ts";
