@@ -26,14 +26,12 @@ export function howToInstall(programs: string[]): string {
 
 /** Sees to it that `programs` are there: installs what is missing where this is root on Debian, else says what to do and exits. */
 export function provide(programs: string[]): void {
-  console.log("== providing");
   const absent = missing(programs);
-  for (const program of programs) console.log(`   ${program}: ${absent.includes(program) ? "missing" : "here"}`);
   if (absent.length === 0) return;
+  console.log("== providing");
+  for (const program of programs) console.log(`   ${program}: ${absent.includes(program) ? "missing" : "here"}`);
   if (process.getuid?.() !== 0 || !isDebian()) {
-    console.error(
-      `The tests run against real servers, and ${absent.join(", ")} cannot be found.\n${howToInstall(absent)}`,
-    );
+    console.error(`This runs against real servers, and ${absent.join(", ")} cannot be found.\n${howToInstall(absent)}`);
     process.exit(1);
   }
   const names = [...new Set(absent.map((program) => packages[program] ?? program))];

@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
+import { provide } from "../../scripts/provide.ts";
 import { append } from "./append.ts";
 import type { Bench, BenchOptions } from "./bench.ts";
 import { capture } from "./capture.ts";
@@ -65,6 +66,7 @@ const options: BenchOptions = {
   progress: (line) => process.stderr.write(`  ${line}\n`),
 };
 const results: Record<string, Table[]> = {};
+provide(["redis-server"]);
 console.log(machine());
 for (const bench of BENCHES) {
   if (!positionals.includes("all") && !positionals.includes(bench.name)) continue;

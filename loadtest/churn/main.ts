@@ -1,5 +1,6 @@
 /** `npm run churn -- [--seconds 600] [--clients 200]`: clients that come, ask, misbehave and go; what they leave behind must be nothing. */
 import { parseArgs } from "node:util";
+import { provide } from "../../scripts/provide.ts";
 import { churn } from "./churn.ts";
 
 const { values } = parseArgs({
@@ -24,6 +25,7 @@ if (![seconds, clients].every((n) => Number.isInteger(n) && n > 0) || !(rounds >
   process.exit(2);
 }
 
+provide(["redis-server"]);
 const faults = await churn({ seconds, clients, rounds, say: (line) => console.log(line) });
 for (const fault of faults) console.error(`FAULT: ${fault}`);
 console.log(faults.length === 0 ? "Nothing was left behind." : `${faults.length} faults.`);

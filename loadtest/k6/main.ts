@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { startCluster } from "@carillon/testkit";
+import { provide } from "../../scripts/provide.ts";
 import { findK6, NoK6 } from "./binary.ts";
 import { type Options, readOptions, UsageError, usage } from "./options.ts";
 
@@ -21,6 +22,7 @@ try {
 async function load(options: Options): Promise<number> {
   const k6 = await findK6(say);
   if (options.target !== undefined) return run(k6, options, options.target);
+  provide(["redis-server", "nginx"]);
   say(`starting ${options.nodes} nodes behind nginx`);
   const cluster = await startCluster({
     nodes: options.nodes,

@@ -1,5 +1,6 @@
 /** `npm run push-chaos` and `npm run push-storm`: what becomes of pushes when everything fails, and when there are very many. */
 import { parseArgs } from "node:util";
+import { provide } from "../../scripts/provide.ts";
 import { pushChaos } from "./chaos.ts";
 import { pushStorm } from "./storm.ts";
 
@@ -26,6 +27,7 @@ if (values.help || (command !== "chaos" && command !== "storm")) {
   process.exit(values.help ? 0 : 2);
 }
 
+provide(["redis-server", "nginx"]);
 if (command === "chaos") {
   const result = await pushChaos({
     users: Number(values.users),
