@@ -5,6 +5,7 @@ import { type Options, readOptions, UsageError } from "./options.ts";
 import { play } from "./play.ts";
 import { ProgressLine, table, tableBeside } from "./report.ts";
 import type { Result } from "./result.ts";
+import type { Scenario } from "./scenarios/scenario.ts";
 
 process.exitCode = await main();
 // Whatever is still open belongs to something that was broken on purpose.
@@ -45,7 +46,7 @@ async function run(options: Options): Promise<number> {
   });
   for (const scenario of scenarios) {
     try {
-      const result = await play(scenario, options, line);
+      const result = await played(scenario, options, line);
       results.push(result);
       console.log(`${scenario.name}: ${[...result.faults, ...result.warnings].join("; ") || "ok"}`);
       if (!baseline) for (const sample of result.samples.slice(0, 10)) console.log(`  ${sample}`);
@@ -62,6 +63,16 @@ async function run(options: Options): Promise<number> {
   if (stock !== undefined) console.log(`\nBeside the stock stack, in brackets:\n\n${tableBeside(results, stock)}`);
   if (broken.length > 0) return 1;
   return !baseline && results.some(({ faults }) => faults.length > 0) ? 1 : 0;
+}
+
+/** A machine that is too busy to start everything says nothing about what is started: once more then. */
+async function played(scenario: Scenario, options: Options, line: ProgressLine): Promise<Result> {
+  try {
+    return await play(scenario, options, line);
+  } catch (error) {
+    console.error(`${scenario.name} could not be played, and is tried once more: ${error}`);
+    return play(scenario, options, line);
+  }
 }
 
 /** Read before anything is played, since a run takes long. */
