@@ -8,6 +8,7 @@ import { CarillonError } from "@carillon/protocol";
 import type { Query, Row } from "./connection.ts";
 import { advance, type Cursor, FENCE_SOURCE, type GapCause, openCursor, poll, reload } from "./cursor.ts";
 import { OutboxRows, ROW_COLUMNS, type RowOptions } from "./outbox-row.ts";
+import { Pace } from "./pace.ts";
 import { Retention } from "./retention.ts";
 
 export interface ReaderOptions extends RowOptions {
@@ -34,6 +35,8 @@ interface Page {
 const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 2_000;
 const REBUILD_EVERY_MS = 60_000;
+/** Each window costs Postgres some statements and a commit, whatever is in it; and with them the writers, where its cores are busy. */
+const WINDOWS = { perSecond: 150, burst: 30 };
 
 /**
  * Two ways into a window, since each alone is slow somewhere. What began after `lo` has ids above `lo_id`: by id, of which few are not in
@@ -75,6 +78,7 @@ export class OutboxReader {
   readonly #retention: Retention;
   readonly #pageRows: number;
   readonly #pageBytes: number;
+  readonly #pace = new Pace(WINDOWS);
   #hinted = false;
   #wake: (() => void) | undefined;
   #rebuiltAt = Number.NEGATIVE_INFINITY;
@@ -174,8 +178,10 @@ export class OutboxReader {
     while (!signal.aborted) {
       this.#hinted = false;
       await this.#rebuildCaptures();
-      const { waiting, lastId } = await poll(this.#query, cursor);
+      let { waiting, lastId } = await poll(this.#query, cursor);
       if (waiting) {
+        // The nearer to the window's end it was read, the less of the window the next one looks through again.
+        if (await this.#pace.next(signal)) ({ lastId } = await poll(this.#query, cursor));
         const next = await advance(this.#query, cursor, lastId);
         return next ?? reload(this.#query);
       }
