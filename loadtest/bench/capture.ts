@@ -6,10 +6,10 @@ import { migrate } from "@carillon/postgres";
 import { type PostgresServer, postgresBin, startPostgres, unprivilegedUser } from "@carillon/testkit";
 import type { Bench } from "./bench.ts";
 import type { Table } from "./table.ts";
+import { COLUMNS, ROW } from "./writes.ts";
 
 /** What a session sets up once is in both runs. */
 const RUNS = [200, 1200] as const;
-const INSERT = "(customer, status, total, note) values ('customer 42', 'NEW', 19.90, 'leave it at the door')";
 const RIGHTS = "security definer set search_path = pg_catalog, pg_temp";
 const CATCHES = "exception when others then bodies := null; end";
 
@@ -63,7 +63,7 @@ export const capture: Bench = {
     };
     const inserted = inserts.map(({ name, table }) => ({
       name,
-      instructions: count(name, () => `insert into ${table} ${INSERT};`),
+      instructions: count(name, () => `insert into ${table} ${ROW};`),
     }));
     const updated = ["plain", "watched"].map((table) => ({
       name: `an update of a ${table} table`,
@@ -75,7 +75,7 @@ export const capture: Bench = {
 
 async function prepare(postgres: PostgresServer, url: string): Promise<readonly Step[]> {
   await postgres.query(
-    `create table watched (id bigint generated always as identity primary key, customer text, status text, total numeric, note text);
+    `create table watched ${COLUMNS};
      select carillon.watch('watched', 'bench');`,
     [],
     url,

@@ -9,8 +9,12 @@ const WRITERS = [1, 8, 32];
 const TABLES = ["plain", "watched", "notified"] as const;
 type TableName = (typeof TABLES)[number];
 
+export const COLUMNS =
+  "(id bigint generated always as identity primary key, customer text, status text, total numeric, note text)";
+export const ROW = "(customer, status, total, note) values ('customer 42', 'NEW', 19.90, 'leave it at the door')";
+
 const SCHEMA = `
-  create table plain (id bigint generated always as identity primary key, customer text, status text, total numeric, note text);
+  create table plain ${COLUMNS};
   create table watched (like plain including all);
   create table notified (like plain including all);
   create function notify_row() returns trigger language plpgsql as $$
@@ -89,6 +93,5 @@ function toTable(setup: string, rates: ReadonlyMap<string, readonly number[]>): 
 }
 
 function inserts(url: string, table: TableName, writers: number, seconds: number): Promise<number> {
-  const sql = `insert into ${table} (customer, status, total, note) values ('customer 42', 'NEW', 19.90, 'leave it at the door');`;
-  return pgbench({ url, sql, writers, seconds });
+  return pgbench({ url, sql: `insert into ${table} ${ROW};`, writers, seconds });
 }

@@ -1,5 +1,6 @@
 /** `npm run chaos`: breaks a cluster in every way that is known, and counts what its clients lose. */
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { provide } from "../../scripts/provide.ts";
 import { type Options, readOptions, UsageError } from "./options.ts";
 import { play } from "./play.ts";
@@ -29,6 +30,7 @@ async function main(): Promise<number> {
 async function run(options: Options): Promise<number> {
   const { scenarios, json, beside, ...rest } = options;
   const stock = beside === undefined ? undefined : await resultsIn(beside);
+  if (json !== undefined) await mkdir(dirname(json), { recursive: true });
   if (options.target === undefined) provide(["redis-server", "redis-sentinel", "nginx"]);
   const { nodes, clients, seconds, rate, seed, baseline } = rest;
   console.log(

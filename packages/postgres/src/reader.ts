@@ -3,12 +3,18 @@
  * a second reader beside it, or a new one in its place, does no harm: the log's fence drops what it already has.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { AppendRequest, AppendResult, FencePosition, Log, Publish } from "@carillon/core";
+import {
+  type AppendRequest,
+  type AppendResult,
+  type FencePosition,
+  type Log,
+  MemoryTokenBucket,
+  type Publish,
+} from "@carillon/core";
 import { CarillonError } from "@carillon/protocol";
 import type { Query, Row } from "./connection.ts";
 import { advance, type Cursor, FENCE_SOURCE, type GapCause, openCursor, poll, reload } from "./cursor.ts";
 import { OutboxRows, ROW_COLUMNS, type RowOptions } from "./outbox-row.ts";
-import { Pace } from "./pace.ts";
 import { Retention } from "./retention.ts";
 
 export interface ReaderOptions extends RowOptions {
@@ -36,7 +42,7 @@ const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 2_000;
 const REBUILD_EVERY_MS = 60_000;
 /** Each window costs Postgres some statements and a commit, whatever is in it; and with them the writers, where its cores are busy. */
-const WINDOWS = { perSecond: 150, burst: 30 };
+const WINDOWS_PER_S = 150;
 
 /**
  * Two ways into a window, since each alone is slow somewhere. What began after `lo` has ids above `lo_id`: by id, of which few are not in
@@ -78,7 +84,7 @@ export class OutboxReader {
   readonly #retention: Retention;
   readonly #pageRows: number;
   readonly #pageBytes: number;
-  readonly #pace = new Pace(WINDOWS);
+  readonly #windows = new MemoryTokenBucket(WINDOWS_PER_S);
   #hinted = false;
   #wake: (() => void) | undefined;
   #rebuiltAt = Number.NEGATIVE_INFINITY;
@@ -178,12 +184,12 @@ export class OutboxReader {
     while (!signal.aborted) {
       this.#hinted = false;
       await this.#rebuildCaptures();
-      let { waiting, lastId } = await poll(this.#query, cursor);
+      const { waiting, lastId } = await poll(this.#query, cursor);
       if (waiting) {
-        // The nearer to the window's end it was read, the less of the window the next one looks through again.
-        if (await this.#pace.next(signal)) ({ lastId } = await poll(this.#query, cursor));
-        const next = await advance(this.#query, cursor, lastId);
-        return next ?? reload(this.#query);
+        const waitMs = await this.#windows.take(1);
+        if (waitMs === 0) return (await advance(this.#query, cursor, lastId)) ?? reload(this.#query);
+        await sleep(waitMs, undefined, { signal }).catch(() => {});
+        continue;
       }
       this.#options.meter.set("bridgeLagSeconds", 0);
       onWhole();

@@ -68,6 +68,23 @@ test("under 16 writers every row's changes arrive once and in the order of their
   expect(await log.publications("other")).toHaveLength(16 * 14);
 });
 
+test("very many small transactions share windows, and every one is published", async () => {
+  const url = await migratedDatabase();
+  const log = new RecordingLog();
+  const startedAt = performance.now();
+  await runningBridge(url, log);
+
+  await queryAt(
+    url,
+    "do $$ begin for n in 1..30000 loop perform carillon.publish('chat', to_jsonb(n)); commit; end loop; end $$",
+  );
+
+  await log.waitForPublications(30000);
+  const [cursor] = await queryAt<{ window_number: string }>(url, "select window_number from carillon.cursor");
+  const seconds = (performance.now() - startedAt) / 1000;
+  expect(Number(cursor?.window_number)).toBeLessThanOrEqual(150 + 150 * seconds);
+});
+
 test("two bridges at once publish each row once", async () => {
   const url = await migratedDatabase();
   const log = new RecordingLog();

@@ -13,6 +13,7 @@ export interface KeptAppenderOptions {
   readonly publisher: Pick<Publish, "append">;
   readonly log: Pick<Log, "head" | "fence">;
   readonly ingress: Ingress;
+  /** The publications that a message means; none for nonsense. Called where they are appended only, so that nonsense counts once. */
   readonly interpret: (channel: string, text: string) => readonly Draft[];
   readonly mayAppend: () => boolean;
   /** What tells of everything that was heard while the log was in another epoch. */

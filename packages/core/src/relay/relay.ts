@@ -6,29 +6,20 @@
  * what the holder has not yet reported as done and append it again when they take over: the fence drops what was done. Only
  * where nobody who takes over had been listening since the last reported mark is a gap told.
  */
-import type { ChannelName, Draft } from "@carillon/protocol";
-import type { Logger } from "../logger.ts";
-import type { Meter } from "../metrics.ts";
-import type { Feed, FeedListener, Lease, Log, Mark } from "../ports.ts";
-import type { Ingress, Publish } from "../publish.ts";
+import type { ChannelName } from "@carillon/protocol";
+import type { Feed, FeedListener, Lease, Mark } from "../ports.ts";
 import { Hearing } from "./hearing.ts";
 import { type Kept, type KeptGap, KeptQueue } from "./kept.ts";
-import { KeptAppender } from "./kept-appender.ts";
+import { KeptAppender, type KeptAppenderOptions } from "./kept-appender.ts";
 
-export interface RelayOptions {
+export interface RelayOptions
+  extends Pick<KeptAppenderOptions, "publisher" | "log" | "ingress" | "interpret" | "meter" | "logger"> {
   readonly feed: Feed;
   readonly lease: Lease;
-  readonly publisher: Pick<Publish, "append">;
-  readonly log: Pick<Log, "head" | "fence">;
-  readonly ingress: Ingress;
-  /** The publications that a message means; none for nonsense. Called by the holder only, so that nonsense counts once. */
-  readonly interpret: (channel: string, text: string) => readonly Draft[];
   /** The channels on which something may be missing when the feed was not heard: on these of its channels, or (`undefined`) all. */
   readonly affected: (feedChannels: readonly string[] | undefined) => readonly ChannelName[];
   /** Told by the holder: messages on these are published from here on. */
   readonly onCarried?: (feedChannels: readonly string[]) => void;
-  readonly meter: Meter;
-  readonly logger: Logger;
   readonly maxKept?: number;
   readonly maxKeptBytes?: number;
   /** The log's epoch, as far as this node knows. */
