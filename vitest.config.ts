@@ -25,8 +25,6 @@ function project(name: string, test: TestProjectInlineConfiguration["test"]): Te
       include: ["packages/*", "loadtest"].map((folder) => `${folder}/test/**/*${own ? "" : `.${name}`}.test.ts`),
       pool: "forks",
       hookTimeout: 2 * minute,
-      // Many processes on whatever machine CI has: what passes when tried again is reported as such and no reason to stop.
-      retry: process.env.CI === undefined ? 0 : 2,
       // Files that start servers would starve each other; vitest wants projects with other worker counts in groups of their own.
       ...(!own && { maxWorkers: 2, sequence: { groupOrder: 1 } }),
       ...test,
