@@ -36,22 +36,38 @@ begin
     select * into base from pg_type where oid = base.typbasetype;
   end loop;
   if base.typnamespace <> 'pg_catalog'::regnamespace then
-    -- An array of whatever elements becomes one of texts, and so a list in JSON.
-    return format('case when %1$s is not null then format(''%%s'', %1$s)%2$s end',
+    -- An array of whatever elements becomes one of texts, and so a list in JSON. To be `distinct from null` is to be a value; a composite
+    -- one with a null in it is neither null nor not null.
+    return format('case when %1$s is distinct from null then format(''%%s'', %1$s)%2$s end',
       value, case when base.typcategory = 'A' and not as_text then '::text[]' else '' end);
   end if;
   -- Doubles can't hold these, and every client has doubles for numbers.
   if as_text or base.oid in ('int8'::regtype, 'numeric'::regtype) then return value || '::text'; end if;
   if base.oid in ('int8[]'::regtype, 'numeric[]'::regtype) then return value || '::text[]'; end if;
-  return format('%s::%s', value, format_type(base.oid, null));
+  -- With a modifier of -1, which is none: `character` and `bit` by their names alone are of length 1, and cut what they are given.
+  return format('%s::%s', value, format_type(base.oid, -1));
 end $$;
+
+-- Which of these columns a table does not have, or has only as a virtual one.
+create function carillon.missing_columns(rel regclass, wanted text[]) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(format('%I', name), ', ') from unnest(wanted) name where name is not null and not exists (
+    select from pg_attribute a where a.attrelid = rel and a.attname = name and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v')
+$$;
 
 -- What is published of a row `t`, as SQL expressions: its primary key and its columns as JSON, and the user it belongs to. And whether
 -- all of the key is among the columns.
 create function carillon.row_sql(w carillon.watched, out key text, out value text, out owner text, out has_key boolean)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
+declare
+  gone text := carillon.missing_columns(w.rel, w.columns || w.to_user);
 begin
+  -- Without the columns that it was told, changes would pass for none, and rows for nobody's.
+  if gone is not null then
+    raise exception 'its column % is gone; call carillon.watch again', gone using errcode = 'undefined_column';
+  end if;
   -- A virtual generated column has no value in a transition table.
   select carillon.object_sql(array_agg(a.attname order by a.attnum), array_agg(carillon.value_sql(a.attname, a.atttypid, false) order by a.attnum))
     into value
@@ -124,7 +140,7 @@ begin
 end $$;
 
 -- The query for all other cases. It makes no text that is too large, and answers with: a text for each publication, which is its payload
--- or, after a '#', what says that the payload was too large; the user of each; and how many rows it read.
+-- or, after a '#', what says that the payload was too large; the user of each; and how many rows it read, null where they don't pair up.
 create function carillon.careful_sql(w carillon.watched, op text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -147,7 +163,7 @@ begin
       from (%s) p
       $q$, max_bytes - octet_length(head || ',"row":}'), head, case op when 'DELETE' then ',"old":' else ',"row":' end, cut, rows[1]);
   end if;
-  -- Both tables hold the rows in one order. Large rows are compared by their hashes, so that arrays stay small.
+  -- Both tables hold the rows in one order; where they don't hold the same number, no number is the answer. Large rows are compared by their hashes, so that arrays stay small.
   arrays := format('select array_agg(s.k) as ks, array_agg(s.u) as us, count(*) as n,
     array_agg(case when octet_length(s.r) <= %s then s.r else ''#'' || md5(s.r) end) as rs from ', max_bytes);
   return format($q$
@@ -157,7 +173,7 @@ begin
           and octet_length(p.k) + coalesce(octet_length(p.r) + 7, 0) + coalesce(octet_length(p.o) + 7, 0) <= %s
         then %L || p.k || coalesce(',"row":' || p.r, '') || coalesce(',"old":' || p.o, '') || '}'
         else %L || p.k || '}' end),
-      array_agg(p.u), (select n.n from new_side n)
+      array_agg(p.u), (select n.n from new_side n, old_side o where n.n = o.n)
     from (
       select a.k, m.r, m.o, m.u
       from new_side n, old_side o, unnest(n.ks, n.rs, n.us, o.ks, o.rs, o.us) a (k, r, u, ok, o, ou),
@@ -232,7 +248,9 @@ begin
       begin
         if tg_op = 'INSERT' then %4$s;
         elsif tg_op = 'UPDATE' then %5$s;
-          if known and cardinality(keys) = 1 and users[1] is not distinct from old_users[1] then
+          -- A row that moves to a partition whose trigger refuses it has an old side only.
+          if cardinality(keys) <> cardinality(olds) then known := false;
+          elsif known and cardinality(keys) = 1 and users[1] is not distinct from old_users[1] then
             if bodies[1] = olds[1] and (old_keys is null or keys[1] = old_keys[1]) and octet_length(bodies[1]) <= %10$s then return null; end if;
             bodies := array[%11$L || keys[1] || ',"row":' || bodies[1] || ',"old":' || olds[1] || '}'];
           elsif cardinality(keys) <= %9$s then
@@ -243,7 +261,10 @@ begin
           end if;
         elsif tg_op = 'DELETE' then %6$s;
         else
-          perform carillon.enqueue_summary(%2$L, %3$L);
+          -- It fires for a table and for each that it has under it, one after the other.
+          if %3$L is distinct from (select o.payload from carillon.outbox o where o.xid = pg_current_xact_id() order by o.id desc limit 1) then
+            perform carillon.enqueue_summary(%2$L, %3$L);
+          end if;
           return null;
         end if;
       exception when others then known := false;
@@ -257,6 +278,7 @@ begin
           -- The table was altered, and the bridge has not yet had this function rewritten; or a row is too large.
           begin
             execute (select carillon.careful_sql(w, tg_op) from carillon.watched w where w.id = %7$s) into bodies, users, n;
+            if n is null then failure := 'an update of its partition key lost rows'; end if;
           exception when others then failure := sqlerrm;
           end;
           if failure is not null then
@@ -304,8 +326,13 @@ begin
       execute format('drop function if exists carillon.%I() cascade', 'capture_' || w.id);
       delete from carillon.watched where id = w.id;
     elsif w.built_for is distinct from carillon.build_key(w.rel) then
-      perform carillon.build_capture(w);
-      built := built + 1;
+      begin
+        perform carillon.build_capture(w);
+        built := built + 1;
+      exception when others then
+        -- The function stays as it is, which says at each write what is wrong.
+        raise warning 'carillon: the capture of changes of % cannot be rewritten: %', w.rel, sqlerrm;
+      end;
     end if;
   end loop;
   return built;
@@ -365,11 +392,10 @@ begin
     raise exception 'carillon: % is not a table that can be watched', coalesce(rel::text, 'null') using
       errcode = 'wrong_object_type', hint = 'Ordinary and partitioned tables can be watched; views, foreign and temporary tables cannot.';
   end if;
-  select string_agg(format('%I', wanted), ', ') into missing from unnest(columns || to_user) wanted
-    where wanted is not null and not exists (
-      select from pg_attribute a where a.attrelid = rel and a.attname = wanted and a.attnum > 0 and not a.attisdropped);
+  missing := carillon.missing_columns(rel, columns || to_user);
   if missing is not null then
-    raise exception 'carillon: % has no column %', rel, missing using errcode = 'undefined_column';
+    raise exception 'carillon: % has no column %', rel, missing using
+      errcode = 'undefined_column', hint = 'A virtual generated column does not count: name what it is made of.';
   end if;
   if cardinality(columns) = 0 then
     raise exception 'carillon: an empty list of columns; null means all' using errcode = 'invalid_parameter_value';
@@ -377,8 +403,11 @@ begin
 
   perform carillon.unwatch(rel);
   capture := carillon.register(rel, channel, columns, to_user);
-  -- A statement fires only the triggers of the table that it names, which may be a partition.
-  for part in select rel union select p.relid from pg_partition_tree(rel) p join pg_class c on c.oid = p.relid where c.relkind <> 'f' loop
+  -- A statement fires only the triggers of the table that it names, which may be a partition, or one that inherits.
+  for part in
+    with recursive tree (relid) as (select rel::oid union select i.inhrelid from pg_inherits i join tree on i.inhparent = tree.relid)
+    select tree.relid from tree join pg_class c on c.oid = tree.relid where c.relkind <> 'f'
+  loop
     execute format('create trigger carillon_insert after insert on %s referencing new table as new_rows
       for each statement execute function carillon.%I()', part, capture);
     execute format('create trigger carillon_update after update on %s referencing old table as old_rows new table as new_rows

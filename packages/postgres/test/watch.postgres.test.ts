@@ -252,6 +252,30 @@ test("bigint and numeric are strings digit for digit, in keys and arrays too, an
   });
 });
 
+test("a value is whole, and a change within it is one, whatever its type is", async () => {
+  await client.query(`
+    create type address as (street text, zip text);
+    create domain code as char(3);
+    create table whole (id int primary key, c char(3), b bit(4), d code, cs char(3)[], a address);
+    select carillon.watch('whole', 'whole')`);
+
+  await client.query("insert into whole values (1, 'abc', '1010', 'abc', '{abc}', row('x', null))");
+  for (const change of ["c = 'abd'", "b = '1011'", "d = 'abd'", "cs = '{abd}'", "a = row('y', null)", "a = null"]) {
+    await client.query(`update whole set ${change}`);
+  }
+
+  const rows = ((await payloads()) as { row: object }[]).map(({ row }) => row);
+  expect(rows).toEqual([
+    { id: 1, c: "abc", b: "1010", d: "abc", cs: ["abc"], a: "(x,)" },
+    { id: 1, c: "abd", b: "1010", d: "abc", cs: ["abc"], a: "(x,)" },
+    { id: 1, c: "abd", b: "1011", d: "abc", cs: ["abc"], a: "(x,)" },
+    { id: 1, c: "abd", b: "1011", d: "abd", cs: ["abc"], a: "(x,)" },
+    { id: 1, c: "abd", b: "1011", d: "abd", cs: ["abd"], a: "(x,)" },
+    { id: 1, c: "abd", b: "1011", d: "abd", cs: ["abd"], a: "(y,)" },
+    { id: 1, c: "abd", b: "1011", d: "abd", cs: ["abd"], a: null },
+  ]);
+});
+
 test("keys: an object for several columns, null for none; hostile names are only names", async () => {
   await client.query(`
     create table pair (b text, a bigint, primary key (a, b));
@@ -296,6 +320,29 @@ test("to_user: a row goes to its user, each side of a move to its own, and no ro
   expect(JSON.parse(rows[3]?.payload ?? "")).not.toHaveProperty("old");
 });
 
+test.each(["owner", "note"])(
+  "when the column %s that it names is gone, each write says so, until it is watched anew",
+  async (gone) => {
+    await client.query("create table mine (id int primary key, owner text, note text)");
+    await client.query("select carillon.watch('mine', 'mine', '{id,note}', 'owner')");
+    await client.query("insert into mine values (1, 'kim', 'a'); truncate carillon.outbox");
+
+    await client.query(`alter table mine rename ${gone} to renamed`);
+    await client.query("update mine set renamed = 'b'");
+    const { rows } = await client.query("select carillon.rebuild() as rebuilt");
+    await client.query("update mine set renamed = 'c'");
+    await client.query(`alter table mine rename renamed to ${gone}`);
+    await client.query("update mine set note = 'd'");
+
+    expect(rows).toEqual([{ rebuilt: 0 }]);
+    const told = {
+      truncated: '{"table":"mine","key":null}',
+      error: `its column ${gone} is gone; call carillon.watch again`,
+    };
+    expect(await outbox(client)).toMatchObject([told, told, { truncated: null, error: null }]);
+  },
+);
+
 test("a partitioned table is watched whichever of its tables a statement names", async () => {
   await client.query(`
     create table parts (id int primary key, v text) partition by range (id);
@@ -318,6 +365,62 @@ test("a partitioned table is watched whichever of its tables a statement names",
   ]);
 });
 
+test("rows that a partition refuses to take over are told as a change, not as one of other rows", async () => {
+  await client.query(`
+    create table parts (id int primary key, v text) partition by range (id);
+    create table p1 partition of parts for values from (0) to (10);
+    create table p2 partition of parts for values from (10) to (20);
+    create function refuse() returns trigger language plpgsql as $$ begin return case new.v when 'no' then null else new end; end $$;
+    create trigger refuse before insert on p2 for each row execute function refuse();
+    select carillon.watch('parts', 'parts');
+    insert into parts values (1, 'no'), (2, 'no'), (3, 'a');
+    truncate carillon.outbox`);
+
+  await client.query("update parts set id = 11 where id = 1");
+  await client.query("update parts set id = id + 10 where id > 1");
+
+  const told = {
+    payload: null,
+    truncated: '{"table":"parts","key":null}',
+    error: "an update of its partition key lost rows",
+  };
+  expect(await outbox(client)).toMatchObject([told, told]);
+});
+
+test("one TRUNCATE is one publication, whatever the table has under it", async () => {
+  await client.query(`
+    create table parts (id int primary key) partition by range (id);
+    create table p1 partition of parts for values from (0) to (10);
+    create table p2 partition of parts for values from (10) to (20);
+    select carillon.watch('parts', 'parts')`);
+
+  await client.query("begin; truncate parts; insert into parts values (1); truncate p1; commit; truncate parts");
+
+  expect(((await payloads()) as { op: string }[]).map(({ op }) => op)).toEqual([
+    ...["TRUNCATE", "INSERT", "TRUNCATE", "TRUNCATE"],
+  ]);
+});
+
+test("tables that inherit are watched with the one that they inherit from", async () => {
+  await client.query(`
+    create table vehicles (id int primary key, v text);
+    create table trucks (load int) inherits (vehicles);
+    select carillon.watch('vehicles', 'vehicles')`);
+
+  await client.query("insert into trucks values (1, 'a', 9)");
+  await client.query("update vehicles set v = 'b'");
+  await client.query("delete from trucks");
+  await client.query("select carillon.unwatch('vehicles')");
+  await client.query("insert into trucks values (2, 'a', 9)");
+
+  const of = { schema: "public", table: "vehicles", key: "1" };
+  expect(await payloads()).toEqual([
+    { op: "INSERT", ...of, row: { id: 1, v: "a" } },
+    { op: "UPDATE", ...of, row: { id: 1, v: "b" }, old: { id: 1, v: "a" } },
+    { op: "DELETE", ...of, old: { id: 1, v: "b" } },
+  ]);
+});
+
 test.each([
   ["select carillon.watch('pg_class', 'c')", /not a table that can be watched/],
   ["select carillon.watch('carillon.outbox', 'c')", /not a table that can be watched/],
@@ -326,8 +429,11 @@ test.each([
   ["select carillon.watch('t', 'c', '{id,nope}')", /has no column nope/],
   ["select carillon.watch('t', 'c', '{}')", /empty list/],
   ["select carillon.watch('t', 'c', to_user => 'x y')", /has no column "x y"/],
+  ["select carillon.watch('t', 'c', '{virtual}')", /has no column virtual/],
 ])("%s is refused", async (statement, message) => {
-  await client.query("create table t (id int); create view v as select 1 as one");
+  await client.query(
+    "create table t (id int, virtual int generated always as (id) virtual); create view v as select 1 as one",
+  );
 
   await expect(client.query(statement)).rejects.toThrow(message);
 });
