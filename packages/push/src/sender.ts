@@ -163,8 +163,8 @@ export class Sender {
     const deadline = performance.now() + forMs;
     for (let waitMs = 100; ; waitMs = Math.min(waitMs * 2, 2000)) {
       try {
-        const removed = await settle(settlement, this.#options);
-        count(settlement, removed, this.#options.meter);
+        const settled = await settle(settlement, this.#options);
+        count(settlement, settled, this.#options.meter);
         this.#tell(settlement);
         return;
       } catch (error) {

@@ -18,6 +18,12 @@ interface Judged {
   readonly result: FcmResult;
 }
 
+/** A target whose address is good for nothing any more, says FCM. */
+interface Refused {
+  readonly target: Target;
+  readonly attemptId: string;
+}
+
 interface WantedPause {
   readonly scope: PauseScope;
   readonly cause: PauseCause;
@@ -35,8 +41,8 @@ export class Settlement {
   readonly done: TakenJob[] = [];
   readonly later: { readonly job: TakenJob; readonly delayMs: number; readonly attempted: boolean }[] = [];
   readonly buried: TakenJob[] = [];
-  readonly dead: Target[] = [];
-  readonly disabled: Target[] = [];
+  readonly dead: Refused[] = [];
+  readonly disabled: Refused[] = [];
   readonly pauses: WantedPause[] = [];
   readonly over = new Set<PauseScope>();
   /** For the counters: what became of each job, and how long each that arrived had waited. */
@@ -138,13 +144,13 @@ export class Settlement {
     };
     const end = (outcome: AttemptOutcome) => this.ends.push({ id: attempt.id, outcome, status, code: reason, detail });
     if (action === "delete" && !braked) {
-      this.dead.push(target);
+      this.dead.push({ target, attemptId: attempt.id });
       this.done.push(job);
       end("device_removed");
       return;
     }
     if (action === "disable") {
-      this.disabled.push(target);
+      this.disabled.push({ target, attemptId: attempt.id });
       this.done.push(job);
       end("device_disabled");
       return;
@@ -181,33 +187,60 @@ interface Parts {
   readonly pauses: Pauses;
 }
 
-/** Doing it twice is doing it once, so that it can be tried until it is known to be done. Resolves with how many devices went. */
-export async function settle(settlement: Settlement, { queue, database, targets, pauses }: Parts): Promise<number> {
+export interface Settled {
+  readonly removed: number;
+  readonly disabled: number;
+}
+
+/** Doing it twice is doing it once, so that it can be tried until it is known to be done. */
+export async function settle(settlement: Settlement, { queue, database, targets, pauses }: Parts): Promise<Settled> {
   const { ends, notes, done, later, buried, dead, disabled } = settlement;
   // First, so that the other nodes stop soon.
   for (const { scope, cause, reason, forMs } of settlement.pauses) await pauses.pause(scope, cause, reason, forMs);
-  const removed = await database.transaction(async (transaction) => {
-    await targets.end(ends, transaction);
+  const settled = await database.transaction(async (transaction) => {
+    const counts = {
+      removed: await targets.removeDevices(dead.map(targetOf), transaction),
+      disabled: await targets.disableDevices(disabled.map(targetOf), "SENDER_ID_MISMATCH", transaction),
+    };
+    // Those have another address now, which is tried next: the push is for the device.
+    const renewed = await targets.renewed([...dead, ...disabled].map(targetOf), transaction);
+    const again = [...dead, ...disabled].filter(({ target }) => renewed.has(target));
+    const attempts = new Set(again.map(({ attemptId }) => attemptId));
+    const jobs = new Set(again.map(({ target }) => target.job));
+    await targets.end(
+      ends.map((end) => (attempts.has(end.id) ? { ...end, outcome: "retry" } : end)),
+      transaction,
+    );
     await targets.note(notes, transaction);
-    await queue.complete(done, transaction.client);
-    await queue.later(later, transaction.client);
+    await queue.complete(
+      done.filter((job) => !jobs.has(job)),
+      transaction.client,
+    );
+    const atOnce = [...jobs].map((job) => ({ job, delayMs: 0, attempted: true }));
+    await queue.later([...later, ...atOnce], transaction.client);
     await queue.bury(buried, transaction.client);
-    await targets.disableDevices(disabled, "SENDER_ID_MISMATCH", transaction);
-    return targets.removeDevices(dead, transaction);
+    return counts;
   });
   for (const scope of settlement.over) {
     if (!settlement.pauses.some((pause) => pause.scope === scope)) await pauses.end(scope);
   }
-  return removed;
+  return settled;
 }
 
-export function count(settlement: Settlement, removed: number, meter: Pick<Meter, "count" | "observe">): void {
+export function count(
+  settlement: Settlement,
+  { removed, disabled }: Settled,
+  meter: Pick<Meter, "count" | "observe">,
+): void {
   const outcomes = new Map<string, number>();
   for (const outcome of settlement.outcomes) outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
   for (const [outcome, n] of outcomes) meter.count("pushes", n, { outcome });
   for (const delayMs of settlement.delaysMs) meter.observe("pushDelaySeconds", delayMs / 1000);
   if (settlement.repeated > 0) meter.count("pushesRepeated", settlement.repeated);
   if (removed > 0) meter.count("devicesRemoved", removed, { reason: "unregistered" });
-  if (settlement.disabled.length > 0)
-    meter.count("devicesRemoved", settlement.disabled.length, { reason: "other_sender" });
+  if (disabled > 0) meter.count("devicesRemoved", disabled, { reason: "other_sender" });
+}
+
+function targetOf({ target }: Refused): Target {
+  return target;
 }

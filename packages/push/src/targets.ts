@@ -196,6 +196,18 @@ export class Targets {
     return disabled.length;
   }
 
+  /** Which of these have registered again since they were looked up. Asked after the two above: these wait for a registration under way. */
+  async renewed(targets: readonly Target[], tx: Transaction): Promise<ReadonlySet<Target>> {
+    if (targets.length === 0) return new Set();
+    const rows = await tx.rows({
+      text: `select j.n::int - 1 as index from unnest($1::text[], $2::bigint[]) with ordinality j (installation_id, revision, n)
+        join carillon.device d on d.installation_id = j.installation_id and d.revision <> j.revision`,
+      values: devices(targets),
+    });
+    const found = new Set(rows.map(({ index }) => index));
+    return new Set(targets.filter((_, index) => found.has(index)));
+  }
+
   #judge(job: TakenJob, row: Row | undefined, nowMs: number): Looked {
     const skip = (reason: SkipReason): Looked => ({ job, skip: reason });
     if (row === undefined || !row.entry) return skip("entry_gone");

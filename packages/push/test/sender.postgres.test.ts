@@ -116,18 +116,25 @@ describe("an answer", () => {
     expect(stage.counted("devicesRemoved", { reason: "unregistered" })).toBe(1);
   });
 
-  test("UNREGISTERED that comes after the device registered again leaves it alone", async () => {
-    const queue = await stage.queue();
-    await queue.add(await stage.event("ann", ["phone"]));
-    fcm.script("phone", { afterMs: 500, answer: "unregistered" });
+  test.each(["unregistered", "sender-id-mismatch"] as const)(
+    "%s about an address that was replaced meanwhile: the device stays, and the push goes to the new one",
+    async (answer) => {
+      const queue = await stage.queue();
+      await queue.add(await stage.event("ann", ["phone"]));
+      fcm.script("phone", { afterMs: 500, answer });
 
-    await stage.sender();
-    await waitFor(() => fcm.requests.length === 1, { what: "the message to arrive" });
-    await stage.register("ann", ["phone"]);
-    await stage.idle(queue);
+      await stage.sender();
+      await waitFor(() => fcm.requests.length === 1, { what: "the message to arrive" });
+      await stage.database.rows(
+        "update carillon.device set token = 'fresh', revision = nextval('carillon.device_revision')",
+      );
+      await stage.idle(queue);
 
-    expect(await stage.devices()).toEqual(["phone"]);
-  });
+      expect(fcm.accepted.get("fresh")).toBe(1);
+      expect(await stage.devices("disabled_at is null")).toEqual(["phone"]);
+      expect(await stage.attempts()).toMatchObject([{ outcome: "retry" }, { outcome: "sent" }]);
+    },
+  );
 
   test("SENDER_ID_MISMATCH disables it", async () => {
     const queue = await stage.queue();

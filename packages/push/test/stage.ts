@@ -126,8 +126,8 @@ export class Stage {
     return (await this.database.rows(`select * from carillon.push_attempt where ${where} order by id`)) as Attempt[];
   }
 
-  async devices(): Promise<string[]> {
-    const rows = await this.database.rows("select installation_id from carillon.device order by 1");
+  async devices(where = "true"): Promise<string[]> {
+    const rows = await this.database.rows(`select installation_id from carillon.device where ${where} order by 1`);
     return rows.map((row) => row.installation_id);
   }
 
