@@ -82,7 +82,6 @@ export interface Settings {
   readonly pgCustomChannels: string;
   readonly maxListenChannels: number;
   readonly watchMaxRows: number;
-  readonly outboxRetentionS: number;
   readonly push: PushSettings;
   readonly namespaces: readonly string[];
   readonly ingress: ReadonlySet<"rest" | "redis" | "postgres" | "clients">;
@@ -93,7 +92,6 @@ export interface Settings {
   readonly logRetentionS: number;
   readonly logMaxEntries: number;
   readonly appendTimeoutMs: number;
-  readonly appendQueueMax: number;
   readonly ringMaxEntries: number;
   readonly ringMaxBytes: number;
   readonly pingIntervalMs: number;
@@ -221,7 +219,6 @@ function toSettings(values: Values, redis: RedisSettings | undefined, warnings: 
     pgCustomChannels: values.PG_CUSTOM_CHANNELS,
     maxListenChannels: values.MAX_LISTEN_CHANNELS,
     watchMaxRows: values.WATCH_MAX_ROWS,
-    outboxRetentionS: values.OUTBOX_RETENTION_S,
     push: {
       notifyRoutes: routesWithin(values.NOTIFY_ROUTES, values),
       policy: values.PUSH_POLICY,
@@ -241,7 +238,6 @@ function toSettings(values: Values, redis: RedisSettings | undefined, warnings: 
     logRetentionS: values.LOG_RETENTION_S,
     logMaxEntries: values.LOG_MAX_ENTRIES,
     appendTimeoutMs: values.APPEND_TIMEOUT_MS,
-    appendQueueMax: values.APPEND_QUEUE_MAX,
     ringMaxEntries: values.RING_MAX_ENTRIES,
     ringMaxBytes: values.RING_MAX_BYTES,
     pingIntervalMs: values.PING_INTERVAL_MS,

@@ -52,10 +52,10 @@ export const GROUPS = {
   Process: ["PORT", "HOST", "WS_PORT", "METRICS_PORT", "ROLES", "NODE_ENV", "LOG_LEVEL", "TRUST_PROXY", "CORS_ORIGINS", "DRAIN_TIMEOUT_S", "DRAIN_DELAY_S", "STICKY_ROUTE"],
   Authentication: ["AUTH", "JWT_SECRET", "JWT_PUBLIC_KEY", "JWKS_URL", "AUTH_URL", "API_KEYS", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLES_CLAIM", "JWT_TENANT_CLAIM", "OPEN_CHANNELS", "NAMESPACE_ROLES", "OPERATOR_ROLE", "REVOCATION_RETENTION_S"],
   Redis: ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_TLS", "REDIS_SENTINELS", "REDIS_SENTINEL_NAME", "REDIS_SENTINEL_PASSWORD", "REDIS_CLUSTER_NODES", "REDIS_PREFIX", "REDIS_INGRESS_PREFIX"],
-  Postgres: ["DATABASE_URL", "DATABASE_LISTEN_URL", "MIGRATE", "PG_CHANNELS", "PG_CUSTOM_CHANNELS", "MAX_LISTEN_CHANNELS", "WATCH_MAX_ROWS", "OUTBOX_RETENTION_S"],
+  Postgres: ["DATABASE_URL", "DATABASE_LISTEN_URL", "MIGRATE", "PG_CHANNELS", "PG_CUSTOM_CHANNELS", "MAX_LISTEN_CHANNELS", "WATCH_MAX_ROWS"],
   Notifications: ["NOTIFY_ROUTES", "PUSH_POLICY", "PUSH_ACK_MS", "INBOX_RETENTION_DAYS", "FIREBASE_CREDENTIALS", "PUSHES_PER_S", "PUSH_TTL_S", "PUSH_DEAD_MAX_PERCENT"],
   Channels: ["NAMESPACES", "INGRESS", "EVENT_ROUTES", "MAX_PAYLOAD_BYTES", "COALESCE_MS", "REFETCH_BUDGET_PER_S"],
-  Log: ["LOG_RETENTION_S", "LOG_MAX_ENTRIES", "APPEND_TIMEOUT_MS", "APPEND_QUEUE_MAX", "RING_MAX_ENTRIES", "RING_MAX_BYTES"],
+  Log: ["LOG_RETENTION_S", "LOG_MAX_ENTRIES", "APPEND_TIMEOUT_MS", "RING_MAX_ENTRIES", "RING_MAX_BYTES"],
   Connections: ["PING_INTERVAL_MS", "PING_TIMEOUT_MS", "CONNECT_TIMEOUT_MS", "MAX_CONNECTIONS", "CONNECTS_PER_S", "MAX_SUBSCRIPTIONS_PER_CONNECTION", "MAX_ROOMS_PER_CONNECTION", "MAX_CONNECTIONS_PER_USER", "MAX_CONNECTIONS_PER_ADDRESS", "MESSAGES_PER_S", "PUBLISHES_PER_KEY_PER_S", "PUBLISHES_PER_USER_PER_S", "MAX_HEADER_BYTES", "HEADERS_TIMEOUT_MS", "HIGH_WATER_BYTES"],
 } as const satisfies Record<string, readonly string[]>;
 
@@ -109,7 +109,6 @@ export const SCHEMA = {
   PG_CUSTOM_CHANNELS: { rule: namePattern(), default: "*", about: "Pattern of the other channels that are heard while somebody subscribes to them; `|` parts alternatives." },
   MAX_LISTEN_CHANNELS: { rule: wholeNumber(1, 100_000), default: "1000", about: "Most Postgres channels listened to at once." },
   WATCH_MAX_ROWS: { rule: wholeNumber(1, 100_000), default: "1000", about: "Above this many rows in one statement a watched table publishes their number instead of each row." },
-  OUTBOX_RETENTION_S: { rule: wholeNumber(0, 31_536_000), default: "3600", about: "How long published outbox rows are kept." },
 
   NOTIFY_ROUTES: { rule: eventRoutes(), default: "TRIP_*|VEHICLE_*=trips;USER_*=users", about: "Which types of notification refresh which namespaces beside `/notifications`: `pattern=namespace,…;…`." },
   PUSH_POLICY: { rule: pushPolicy(), default: "*=device-not-foreground", about: "When a type of notification is pushed: `always`; `device-not-foreground`, to each device that did not report it as seen; `user-not-foreground`, to none once any of the user's did. `pattern=when;…`, the first that matches decides." },
@@ -130,7 +129,6 @@ export const SCHEMA = {
   LOG_RETENTION_S: { rule: wholeNumber(10, 604_800), default: "3600", about: "How far back a client can resume." },
   LOG_MAX_ENTRIES: { rule: wholeNumber(100, 10_000_000), default: "100000", about: "Most entries in the log; times the payload size it bounds the memory of Redis." },
   APPEND_TIMEOUT_MS: { rule: wholeNumber(100, 60_000), default: "5000", about: "How long a publication waits for the log before it is answered `BUS_UNAVAILABLE`." },
-  APPEND_QUEUE_MAX: { rule: wholeNumber(10, 1_000_000), default: "10000", about: "Most publications that wait for the log on one node." },
   RING_MAX_ENTRIES: { rule: wholeNumber(16, 1_000_000), default: "10000", about: "Recent entries that each node keeps in memory for clients that come back." },
   RING_MAX_BYTES: { rule: wholeNumber(65_536, 4_294_967_296), default: "67108864", about: "Most bytes of those." },
 
