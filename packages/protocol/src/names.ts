@@ -26,9 +26,6 @@ const BAD_CHARACTER = /[^A-Za-z0-9_.:-]/u;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 
-/** Rooms that mean a user, a role or a tenant; nobody can ask to be let in. */
-const RESERVED_ROOM = /^(user|role|tenant):/;
-
 export function isChannelName(value: unknown): value is ChannelName {
   return typeof value === "string" && CHANNEL.test(value);
 }
@@ -50,10 +47,15 @@ export function canonicalChannel(name: ChannelName, namespaces: ReadonlySet<stri
 export function parseEntityRoom(value: unknown): RoomName {
   const name = nameText(value);
   if (typeof name !== "string" || !ROOM.test(name)) throw nameError("INVALID_ROOM", "room name", name, 128);
-  if (RESERVED_ROOM.test(name)) {
+  if (isIdentityRoom(name)) {
     throw new CarillonError("FORBIDDEN", `"${name}": rooms of users, roles and tenants cannot be joined`);
   }
   return name;
+}
+
+/** A room that means a user, a role or a tenant (`user:42`): whoever that is is in it, and nobody can ask to be let in. */
+export function isIdentityRoom(room: RoomName): boolean {
+  return room.startsWith("user:") || room.startsWith("role:") || room.startsWith("tenant:");
 }
 
 export function parseScope(value: unknown): Scope {

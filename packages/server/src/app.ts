@@ -5,11 +5,11 @@ import { History, Interest, Publisher, Rarely, Relay, Ring, Sequencer } from "@c
 import { CarillonError, CHANNEL_NAMESPACES, compilePattern, type Publication, parseId } from "@carillon/protocol";
 import type { Logger as PinoLogger } from "pino";
 import { buildAuth } from "./auth/build.ts";
-import { mayRead } from "./auth/reading.ts";
 import { buildBackbone } from "./backbone.ts";
 import { ClientsSide } from "./clients-side.ts";
 import { ClusterSide } from "./cluster-side.ts";
 import { drain, stopInOrder } from "./drain.ts";
+import { mayRead } from "./gateway/audience.ts";
 import { answer } from "./gateway/io-server.ts";
 import { buildHttp, buildMetricsHttp, httpLimits } from "./http/app.ts";
 import { redisInterpreter } from "./ingress.ts";

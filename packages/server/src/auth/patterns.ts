@@ -1,10 +1,9 @@
-import { canonicalChannel, compilePattern } from "@carillon/protocol";
+import { canonicalChannel, compilePattern, isIdentityRoom } from "@carillon/protocol";
 import type { Grants } from "./principal.ts";
 
 type Matcher = (name: string) => boolean;
 
 const PATTERN = /^[A-Za-z0-9_.:*-]{1,128}$/;
-const RESERVED_ROOM = /^(?:user|role|tenant):/;
 const MAX_PATTERNS = 200;
 const MAX_CACHED = 10_000;
 const nothing: Matcher = () => false;
@@ -35,7 +34,7 @@ export class Patterns {
       channels: this.#compile(lists.channels),
       publish: this.#compile(lists.publish),
       // Identities are nobody's to join, whatever a pattern like `*` says.
-      rooms: (room) => !RESERVED_ROOM.test(room) && rooms(room),
+      rooms: (room) => !isIdentityRoom(room) && rooms(room),
       lists,
     };
   }

@@ -1,19 +1,11 @@
 /**
- * Who hears a publication. Two forms of one rule, side by side: `targets` finds them among the live by rooms, `hears` asks for
- * one connection that catches up. A test compares the two on random input.
+ * Who hears a publication. Three forms of one rule, side by side: `targets` finds them among the live by rooms, `hears` asks for
+ * one connection that catches up, `mayRead` for a user without any. A test compares the first two on random input.
  */
-import { type Audience, isGap, type LogEntry, type Publication } from "@carillon/protocol";
+import { type Audience, isGap, isIdentityRoom, type LogEntry, type Publication } from "@carillon/protocol";
+import type { Policy, Principal } from "../auth/principal.ts";
 import type { Connection } from "./connection.ts";
-import {
-  channelRoom,
-  EVERYBODY,
-  entityRoom,
-  identityRooms,
-  isIdentityRoom,
-  roleRoom,
-  tenantRoom,
-  userRoom,
-} from "./rooms.ts";
+import { channelRoom, EVERYBODY, entityRoom, identityRooms, roleRoom, tenantRoom, userRoom } from "./rooms.ts";
 
 /** What is read of a namespace: its adapter's rooms, and its sockets. */
 export interface RoomIndex {
@@ -53,11 +45,17 @@ export function hearsOn(connection: Connection, channel: string, entry: LogEntry
   return entry.channel === channel && isFor(connection, entry);
 }
 
-function isFor(connection: Connection, entry: Publication): boolean {
-  const { to } = entry;
+/** The same outside of any connection, in a channel that the user may hear: as one that is in every room it is allowed to join would. */
+export function mayRead(principal: Principal, { channel, to }: Publication, policy: Pick<Policy, "mayJoin">): boolean {
   if (to === undefined) return true;
-  if (isExcepted(connection, entry.channel, to.except)) return false;
-  return !isSelective(to) || isMeant(connection, entry.channel, to);
+  const isIn = membership(principal, (room) => policy.mayJoin(principal, channel, room));
+  return !isNamed(to.except, principal, isIn) && (!isSelective(to) || isNamed(to, principal, isIn));
+}
+
+function isFor(connection: Connection, { channel, to }: Publication): boolean {
+  if (to === undefined) return true;
+  if (isExcepted(connection, channel, to.except)) return false;
+  return !isSelective(to) || isNamed(to, connection.principal, membershipOf(connection, channel));
 }
 
 function gapTargets(
@@ -103,26 +101,30 @@ function collect(namespace: RoomIndex, ids: Iterable<string> | undefined, into: 
   return into;
 }
 
-function isMeant(connection: Connection, channel: string, to: Audience): boolean {
-  const { user, roles, tenant } = connection.principal;
-  return (
-    (user !== undefined && (to.users?.includes(user) ?? false)) ||
-    (to.roles?.some((role) => roles.includes(role)) ?? false) ||
-    (tenant !== undefined && (to.tenants?.includes(tenant) ?? false)) ||
-    (to.rooms?.some((room) => isMember(connection, channel, room)) ?? false)
-  );
-}
-
 function isExcepted(connection: Connection, channel: string, except: Audience["except"]): boolean {
   if (except === undefined) return false;
-  const { user } = connection.principal;
+  const { socket, principal } = connection;
   return (
-    (user !== undefined && (except.users?.includes(user) ?? false)) ||
-    (except.sockets?.includes(connection.socket.id) ?? false) ||
-    (except.rooms?.some((room) => isMember(connection, channel, room)) ?? false)
+    (except.sockets?.includes(socket.id) ?? false) || isNamed(except, principal, membershipOf(connection, channel))
   );
 }
 
-function isMember(connection: Connection, channel: string, room: string): boolean {
-  return isIdentityRoom(room) ? identityRooms(connection.principal).includes(room) : connection.isIn(channel, room);
+/** Whether one of the lists has them. */
+function isNamed(lists: Audience | undefined, { user, roles, tenant }: Principal, isIn: Membership): boolean {
+  return (
+    (user !== undefined && (lists?.users?.includes(user) ?? false)) ||
+    (lists?.roles?.some((role) => roles.includes(role)) ?? false) ||
+    (tenant !== undefined && (lists?.tenants?.includes(tenant) ?? false)) ||
+    (lists?.rooms?.some(isIn) ?? false)
+  );
+}
+
+type Membership = (room: string) => boolean;
+
+function membershipOf(connection: Connection, channel: string): Membership {
+  return membership(connection.principal, (room) => connection.isIn(channel, room));
+}
+
+function membership(principal: Principal, isInEntityRoom: Membership): Membership {
+  return (room) => (isIdentityRoom(room) ? identityRooms(principal).includes(room) : isInEntityRoom(room));
 }

@@ -25,11 +25,6 @@ export function identityRooms({ user, roles, tenant }: Principal): string[] {
   return rooms;
 }
 
-/** Whether `to.rooms` names somebody by identity (`user:42`) rather than an entity room. */
-export function isIdentityRoom(room: string): boolean {
-  return room.startsWith("user:") || room.startsWith("role:") || room.startsWith("tenant:");
-}
-
 /**
  * Every socket is alone in a room named by its id, and stock emitters send to that room. `~` is in no entity room's alphabet, so
  * that nobody can join another's; by their form alone Socket.IO's own ids can't be told from names like `K3f9…` of 20 letters.

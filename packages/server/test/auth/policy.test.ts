@@ -4,7 +4,7 @@ import { Callers } from "../../src/auth/callers.ts";
 import { Patterns } from "../../src/auth/patterns.ts";
 import { tokenPolicy } from "../../src/auth/policy.ts";
 import type { Principal } from "../../src/auth/principal.ts";
-import { mayRead } from "../../src/auth/reading.ts";
+import { mayRead } from "../../src/gateway/audience.ts";
 
 const namespaces = new Set(["notifications", "trips", "users"]);
 const policy = tokenPolicy({
