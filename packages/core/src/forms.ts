@@ -42,15 +42,11 @@ export function refreshesFromEvent(
 ): Draft[] | undefined {
   const value = withoutEnvelope(decode(text));
   const scope = eventScope(name, value);
-  const to =
-    isPlainObject(value) && value.to !== undefined && value.to !== null
-      ? audienceSchema.safeParse(value.to)
-      : undefined;
-  // A recipient list that can't be read must not turn into "everybody".
-  if (scope === undefined || to?.success === false) return undefined;
+  const audience = isPlainObject(value) ? audienceOf(value.to) : {};
+  if (scope === undefined || audience === undefined) return undefined;
   return namespaces
     .filter((namespace) => options.namespaces.has(namespace))
-    .map((channel) => ({ channel, scope, ...(to && { to: to.data }) }));
+    .map((channel) => ({ channel, scope, ...audience }));
 }
 
 /** A NOTIFY, also one that came through the outbox: on a refresh channel as in Redis, elsewhere an object with a scope is a refresh and all else a message. */
@@ -79,10 +75,17 @@ function refreshOf(channel: string, value: unknown, options: FormOptions): Draft
   if (Object.keys(value).length > 0 && !Object.hasOwn(value, "scope") && value.type !== "REFRESH") return undefined;
   const scope = value.scope === undefined || value.scope === "" ? SCOPE_ALL : value.scope;
   if (!isScope(scope)) return undefined;
-  const to = value.to === undefined || value.to === null ? undefined : audienceSchema.safeParse(value.to);
-  if (to?.success === false) return undefined;
+  const audience = audienceOf(value.to);
+  if (audience === undefined) return undefined;
   const payload = value.payload === undefined ? undefined : bounded(stringifyJson(value.payload), options).payload;
-  return { channel, scope, ...(to && { to: to.data }), ...(payload !== undefined && { payload }) };
+  return { channel, scope, ...audience, ...(payload !== undefined && { payload }) };
+}
+
+/** `undefined` for one that can't be read, which must not turn into "everybody". */
+function audienceOf(to: unknown): Pick<Draft, "to"> | undefined {
+  if (to === undefined || to === null) return {};
+  const { success, data } = audienceSchema.safeParse(to);
+  return success ? { to: data } : undefined;
 }
 
 function eventScope(name: string, value: unknown): string | undefined {
