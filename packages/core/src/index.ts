@@ -1,4 +1,5 @@
 export * from "./coalescer.ts";
+export * from "./fence.ts";
 export * from "./forms.ts";
 export * from "./history.ts";
 export * from "./interest.ts";

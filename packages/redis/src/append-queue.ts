@@ -1,4 +1,4 @@
-import type { AppendRequest, AppendResult, Meter } from "@carillon/core";
+import { type AppendRequest, type AppendResult, compareFencePositions, type Meter } from "@carillon/core";
 import { CarillonError } from "@carillon/protocol";
 import { encodeRecord } from "./record.ts";
 
@@ -165,7 +165,7 @@ function sameFence(one: AppendRequest, other: AppendRequest | undefined): boolea
   const a = one.fence;
   const b = other?.fence;
   if (a === undefined || b === undefined) return false;
-  return a.source === b.source && a.position[0] === b.position[0] && a.position[1] === b.position[1];
+  return a.source === b.source && compareFencePositions(a.position, b.position) === 0;
 }
 
 /** Into parts that fit one call; never between two requests of one feed position, of which the second would then be refused. */

@@ -1,4 +1,5 @@
 import { CarillonError, type Draft, formatId, type GapDraft, type LogEntry, type Position } from "@carillon/protocol";
+import { compareFencePositions } from "../fence.ts";
 import type { AppendRequest, AppendResult, Bus, BusListener, FencePosition, Log, LogRead } from "../ports.ts";
 import { entryBytes } from "../ring.ts";
 
@@ -57,9 +58,12 @@ export class MemoryLog implements Log, Bus {
       const { fence } = request;
       if (fence !== undefined) {
         const continues =
-          shared !== undefined && shared.source === fence.source && compare(shared.position, fence.position) === 0;
+          shared !== undefined &&
+          shared.source === fence.source &&
+          compareFencePositions(shared.position, fence.position) === 0;
         const last = this.#fences.get(fence.source);
-        if (!continues && last !== undefined && compare(fence.position, last) <= 0) return { outcome: "fenced" };
+        if (!continues && last !== undefined && compareFencePositions(fence.position, last) <= 0)
+          return { outcome: "fenced" };
         this.#fences.set(fence.source, fence.position);
       }
       shared = fence;
@@ -148,8 +152,4 @@ export class MemoryLog implements Log, Bus {
     }
     if (drop > 0) this.#entries.splice(0, drop);
   }
-}
-
-function compare(a: FencePosition, b: FencePosition): number {
-  return a[0] - b[0] || a[1] - b[1];
 }

@@ -1,5 +1,6 @@
 /** Appends what a relay has kept, oldest first, for as long as this node is the one to do so. */
 import { CarillonError, type Draft, type GapDraft } from "@carillon/protocol";
+import { compareFencePositions } from "../fence.ts";
 import type { Logger } from "../logger.ts";
 import type { Meter } from "../metrics.ts";
 import type { AppendRequest, AppendResult, FencePosition, Log } from "../ports.ts";
@@ -139,8 +140,7 @@ export class KeptAppender {
     });
     for (const [source, position] of refused) {
       const known = await log.fence(source);
-      if (known === undefined || known[0] < position[0] || (known[0] === position[0] && known[1] <= position[1]))
-        continue;
+      if (known === undefined || compareFencePositions(known, position) <= 0) continue;
       onAhead(known[0]);
       return;
     }
