@@ -11,6 +11,17 @@ import {
 } from "@carillon/protocol";
 import { z } from "zod";
 
+/** In a query; both ends count. */
+export function wholeNumber(min: number, max: number, fallback: number) {
+  return z
+    .string()
+    .regex(/^\d{1,9}$/, "a whole number")
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+    .default(fallback)
+    .meta({ type: "integer", minimum: min, maximum: max });
+}
+
 const id = z
   .string()
   .meta({ description: "Place in the log: opaque, ordered across all channels", examples: ["1764000000000-42"] });
@@ -50,7 +61,7 @@ export const historyQuery = z.object({
     .max(128)
     .optional()
     .meta({ description: "An id; only what came after it", examples: ["1764000000000-41"] }),
-  limit: wholeNumberUpTo(MAX_HISTORY).meta({ type: "integer", minimum: 1, maximum: MAX_HISTORY, default: 100 }),
+  limit: wholeNumber(1, MAX_HISTORY, 100),
 });
 
 export const history = z
@@ -93,18 +104,9 @@ const flag = z
   .optional()
   .meta({ type: "boolean" });
 
-function wholeNumberUpTo(max: number) {
-  return z
-    .string()
-    .regex(/^\d{1,6}$/, "a whole number")
-    .transform(Number)
-    .pipe(z.number().min(1).max(max))
-    .optional();
-}
-
 export const inboxQuery = z.object({
   cursor: z.string().max(64).optional().meta({ description: "What the page before answered" }),
-  limit: wholeNumberUpTo(MAX_INBOX_PAGE).meta({ type: "integer", minimum: 1, maximum: MAX_INBOX_PAGE, default: 50 }),
+  limit: wholeNumber(1, MAX_INBOX_PAGE, 50),
   read: flag,
   archived: flag,
   type: scopeSchema.optional(),

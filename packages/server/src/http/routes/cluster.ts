@@ -3,26 +3,17 @@ import { z } from "zod";
 import { nodeRecord } from "../../cluster/node-record.ts";
 import { operatorsOnly } from "../callers.ts";
 import type { HttpDeps } from "../deps.ts";
-import { problems } from "../schemas.ts";
+import { problems, wholeNumber } from "../schemas.ts";
 
 const MAX_PAGE = 500;
-const DEFAULT_PAGE = 50;
 
 const nodes = z.object({
   nodes: z.array(nodeRecord),
   complete: z.boolean().meta({ description: "False: the bus is away, and this node answers for itself alone" }),
 });
 
-const wholeNumber = (min: number, max: number, fallback: number) =>
-  z
-    .string()
-    .regex(/^\d{1,9}$/, "a whole number")
-    .transform(Number)
-    .pipe(z.number().min(min).max(max))
-    .optional()
-    .meta({ type: "integer", minimum: min, maximum: max, default: fallback });
 const page = z.object({
-  limit: wholeNumber(1, MAX_PAGE, DEFAULT_PAGE),
+  limit: wholeNumber(1, MAX_PAGE, 50),
   offset: wholeNumber(0, 1_000_000, 0),
 });
 
@@ -72,7 +63,7 @@ export function clusterRoutes(deps: Pick<HttpDeps, "cluster" | "auth">): Fastify
         },
       },
       async (request, reply) => {
-        const { offset = 0, limit = DEFAULT_PAGE } = request.query;
+        const { offset, limit } = request.query;
         const view = await deps.cluster.channels(offset, limit);
         return reply.header("cache-control", "no-store").send({ ...view, channels: [...view.channels] });
       },

@@ -4,8 +4,6 @@ import { authenticated, demand } from "../callers.ts";
 import type { HistoryPage, HttpDeps } from "../deps.ts";
 import { channelParams, history, historyQuery, problems } from "../schemas.ts";
 
-const DEFAULT_LIMIT = 100;
-
 /** `GET /api/channels/:channel/publications`: the log's recent past, for who may subscribe. */
 export function historyRoutes(deps: Pick<HttpDeps, "history" | "auth" | "settings">): FastifyPluginAsyncZod {
   const namespaces = new Set(deps.settings.namespaces);
@@ -30,7 +28,7 @@ export function historyRoutes(deps: Pick<HttpDeps, "history" | "auth" | "setting
         const channel = parseChannel(request.params.channel, namespaces);
         const { caller } = request;
         demand(caller, "subscribe", channel);
-        const { since, limit = DEFAULT_LIMIT } = request.query;
+        const { since, limit } = request.query;
         const page = await deps.history.read({ channel, since: since === "" ? undefined : since, limit, caller });
         // By hand and as text: payloads go out digit for digit as they came in.
         const text = pageJson(page, caller.may("operate"));

@@ -6,7 +6,6 @@ import { authenticated, userOf } from "../callers.ts";
 import { type HttpDeps, inboxOf, needsPostgres } from "../deps.ts";
 import { inboxChanged, inboxCounts, inboxPage, inboxQuery, problems } from "../schemas.ts";
 
-const DEFAULT_LIMIT = 50;
 const OWN = ["UNAUTHENTICATED", "FORBIDDEN", "INVALID_REQUEST", "DATABASE_UNAVAILABLE", "NOT_CONFIGURED"] as const;
 const NO_STORE = { "cache-control": "no-store" };
 const SUMMARIES: Readonly<Record<InboxChange, string>> = {
@@ -34,8 +33,7 @@ export function inboxRoutes(deps: Pick<HttpDeps, "auth" | "push" | "quotas">): F
       },
       async (request, reply) => {
         const user = userOf(request.caller);
-        const { limit = DEFAULT_LIMIT, ...query } = request.query;
-        return reply.headers(NO_STORE).send(await inboxOf(deps).list(user, { limit, ...query }));
+        return reply.headers(NO_STORE).send(await inboxOf(deps).list(user, request.query));
       },
     );
 

@@ -5,8 +5,9 @@ import { z } from "zod";
 import { optionalBody, requireBody } from "../body.ts";
 import { operatorsOnly } from "../callers.ts";
 import { attemptsOf, type HttpDeps, needsPostgres, sendingOf } from "../deps.ts";
-import { problems } from "../schemas.ts";
+import { problems, wholeNumber } from "../schemas.ts";
 
+const MAX_PAGE = 500;
 const MAX_REDRIVE = 10_000;
 const PROBLEMS = ["UNAUTHENTICATED", "FORBIDDEN", "INVALID_REQUEST", "DATABASE_UNAVAILABLE", "NOT_CONFIGURED"] as const;
 
@@ -49,13 +50,7 @@ const attemptsQuery = z.object({
   ...whom,
   outcome: z.enum(ATTEMPT_OUTCOMES).optional().meta({ description: "`failed`: the dead letters" }),
   cursor: z.string().optional().meta({ description: "`cursor` of the page before" }),
-  limit: z
-    .string()
-    .regex(/^\d{1,4}$/, "a whole number")
-    .transform(Number)
-    .pipe(z.number().min(1).max(500))
-    .optional()
-    .meta({ type: "integer", minimum: 1, maximum: 500, default: 50 }),
+  limit: wholeNumber(1, MAX_PAGE, 50),
 });
 const attempts = z.object({
   attempts: z.array(
@@ -117,8 +112,8 @@ export function pushRoutes(deps: Pick<HttpDeps, "auth" | "push">): FastifyPlugin
           response: { 200: attempts, ...problems(...PROBLEMS) },
         },
       },
-      async ({ query: { limit = 50, ...query } }) => {
-        const page = await attemptsOf(deps).list({ ...query, limit });
+      async ({ query }) => {
+        const page = await attemptsOf(deps).list(query);
         return { ...page, attempts: [...page.attempts] };
       },
     );
