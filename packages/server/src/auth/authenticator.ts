@@ -68,6 +68,11 @@ export function bearer(header: string | string[] | undefined): string | undefine
   return match[1];
 }
 
+/** Whether a header is meant for us at all, right or wrong. */
+export function isBearer(header: string | string[] | undefined): boolean {
+  return typeof header === "string" && /^Bearer\b/i.test(header);
+}
+
 /** Whom the client believes to be, where it says so. */
 function isExpected(expected: unknown, user: string | undefined): boolean {
   if (isAbsent(expected)) return true;
@@ -76,10 +81,6 @@ function isExpected(expected: unknown, user: string | undefined): boolean {
 
 function isAbsent(value: unknown): value is undefined | null {
   return value === undefined || value === null;
-}
-
-function isBearer(header: string | string[] | undefined): boolean {
-  return typeof header === "string" && /^Bearer\b/i.test(header);
 }
 
 function oneToken(inAuth: unknown, inHeader: string | undefined): string | undefined {

@@ -4,10 +4,11 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { CarillonError } from "@carillon/protocol";
 import { WebSocketServer } from "ws";
+import { isBearer } from "../../auth/authenticator.ts";
 import { answerRaw, type OtherUpgrade } from "../io-server.ts";
 import type { Transports } from "../transports.ts";
 import { type Handshake, PlainClient, type PlainClientOptions } from "./client.ts";
-import { hasBearer, type Identification, identify } from "./identify.ts";
+import { type Identification, identify } from "./identify.ts";
 import { type Heartbeat, WsTransport } from "./ws-transport.ts";
 
 export interface PlainDoorOptions extends PlainClientOptions {
@@ -66,7 +67,7 @@ export class PlainDoor implements OtherUpgrade {
     const { authenticator, tickets, open } = this.#options;
     const { url = "", headers } = request;
     const query = new URLSearchParams(url.split("?", 2)[1]);
-    if (!open && !query.has("ticket") && !hasBearer(headers)) return undefined;
+    if (!open && !query.has("ticket") && !isBearer(headers.authorization)) return undefined;
     return {
       identify: () => identify(query, headers, { authenticator, tickets, use: "once" }),
       session: query.get("session"),

@@ -2,6 +2,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { TicketUse } from "@carillon/core";
 import { CarillonError, parsePrincipalId } from "@carillon/protocol";
+import { isBearer } from "../../auth/authenticator.ts";
 import type { Authenticator, Principal } from "../../auth/principal.ts";
 import type { Tickets } from "../../auth/tickets.ts";
 
@@ -23,13 +24,9 @@ export async function identify(
     const roles = query.has("role") ? query.getAll("role") : undefined;
     return authenticator.authenticate({ auth: { user, roles, tenant: query.get("tenant") }, headers });
   }
-  if (hasBearer(headers))
+  if (isBearer(headers.authorization))
     throw new CarillonError("UNAUTHENTICATED", "a ticket and an Authorization header: send one of them");
   return tickets.redeem(ticket, use);
-}
-
-export function hasBearer({ authorization }: IncomingHttpHeaders): boolean {
-  return authorization !== undefined && /^Bearer\b/i.test(authorization);
 }
 
 /** Which installation of the application a client says that it is. Throws `INVALID_ID`. */
