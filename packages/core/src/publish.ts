@@ -7,7 +7,7 @@ export type Ingress = "rest" | "redis" | "postgres" | "clients";
 export interface PublishOptions {
   readonly ingress: Ingress;
   /** Idempotency of the caller's request; the same key with another fingerprint throws `IDEMPOTENCY_KEY_REUSED`. */
-  readonly token?: { readonly key: string; readonly fingerprint: string };
+  readonly token?: { readonly key: string; readonly fingerprint: string } | undefined;
 }
 
 export interface Publish {

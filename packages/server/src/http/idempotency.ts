@@ -3,9 +3,6 @@ import { createHash } from "node:crypto";
 import { CarillonError, canonicalJson } from "@carillon/protocol";
 import type { FastifyRequest } from "fastify";
 
-/** A key's time, in the log as here. */
-export const IDEMPOTENCY_TTL_S = 86_400;
-
 const KEY = /^[\x21-\x7e]{1,255}$/;
 
 export interface Token {

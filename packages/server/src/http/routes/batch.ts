@@ -1,4 +1,4 @@
-import type { AppendRequest, AppendResult } from "@carillon/core";
+import { type AppendRequest, type AppendResult, TOKEN_TTL_S } from "@carillon/core";
 import { CarillonError, type Draft, publicationBody, publicationsBody } from "@carillon/protocol";
 import type { Notification } from "@carillon/push";
 import type { FastifyRequest } from "fastify";
@@ -7,7 +7,7 @@ import { bodyLimits, requireBody } from "../body.ts";
 import { authenticated, demand, keysOnly } from "../callers.ts";
 import { type HttpDeps, notificationsOf } from "../deps.ts";
 import { type DraftRules, notificationBeside, publicationDraft, withEventId } from "../drafts.ts";
-import { IDEMPOTENCY_TTL_S, type Token, tokenOf } from "../idempotency.ts";
+import { type Token, tokenOf } from "../idempotency.ts";
 import { batchAccepted, idempotencyHeaders, PUBLISH_PROBLEMS, problems } from "../schemas.ts";
 import { validationError } from "../validation.ts";
 import { draftRules, restIngress } from "./publish.ts";
@@ -108,7 +108,7 @@ async function appendAll(
 ): Promise<string[]> {
   const requests = drafts.map((draft, i): AppendRequest => {
     if (token === undefined) return { draft };
-    return { draft, token: { key: `${token.key}:${i}`, fingerprint: token.fingerprint, ttlS: IDEMPOTENCY_TTL_S } };
+    return { draft, token: { key: `${token.key}:${i}`, fingerprint: token.fingerprint, ttlS: TOKEN_TTL_S } };
   });
   if (requests.length === 0) return [];
   if (token === undefined) return (await publisher.append(requests, "rest")).map(idOf);

@@ -49,10 +49,7 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
         demand(request.caller, "publish", draft.channel);
         await deps.quotas?.publish(request.caller);
         const token = tokenOf(request, [draft.channel, request.body]);
-        const id = await publisher.publish(
-          draft,
-          token === undefined ? { ingress: "rest" } : { ingress: "rest", token },
-        );
+        const id = await publisher.publish(draft, { ingress: "rest", token });
         return reply.code(202).send({ id, channel: draft.channel });
       },
     );
@@ -92,10 +89,7 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
         await deps.quotas?.publish(request.caller);
         const token = tokenOf(request, [draft.channel, request.body]);
         const publish = (eventId?: string) =>
-          publisher.publish(
-            withEventId(draft, eventId),
-            token === undefined ? { ingress: "rest" } : { ingress: "rest", token },
-          );
+          publisher.publish(withEventId(draft, eventId), { ingress: "rest", token });
         const id =
           notification === undefined
             ? await publish()

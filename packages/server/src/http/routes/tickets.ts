@@ -27,7 +27,7 @@ export function ticketRoutes(deps: Pick<HttpDeps, "tickets" | "auth" | "quotas">
       },
       async (request, reply) => {
         const { caller } = request;
-        const principal = userOf(caller);
+        const principal = principalOf(caller);
         if (principal === undefined)
           throw new CarillonError("FORBIDDEN", "tickets carry a user's rights: ask with a user's token");
         await deps.quotas?.ticket(caller);
@@ -42,6 +42,6 @@ export function ticketRoutes(deps: Pick<HttpDeps, "tickets" | "auth" | "quotas">
 }
 
 /** Under `AUTH=off` whoever says who they are, and whoever doesn't is anonymous. */
-function userOf({ kind, name, principal }: Caller): Principal | undefined {
+function principalOf({ kind, name, principal }: Caller): Principal | undefined {
   return kind === "open" ? openPrincipal(name === "anonymous" ? undefined : name) : principal;
 }
