@@ -44,6 +44,8 @@ export class RedisLog implements Log {
   readonly #logger: Logger;
   readonly #queue: AppendQueue;
   readonly #callKey: string;
+  /** The highest that this process has seen. */
+  #epoch = 0;
   #calls = 0;
   #sending = false;
 
@@ -73,22 +75,24 @@ export class RedisLog implements Log {
   /** Publishes a heartbeat with the log's head and `text` on the bus, in the same step that reads it; no `text`: only reads it. */
   async beat(text: string, timeoutMs?: number): Promise<Position> {
     const { retentionS, maxEntries } = this.#options;
-    const args = [this.#names.broadcastChannel, maxEntries, retentionS * 1000, text];
+    const args = [maxEntries, retentionS * 1000, this.#names.broadcastChannel, text];
     const head = await this.#commands.run(
-      (redis) => (redis as ScriptedRedis).carillonHead(...this.#keys, ...args),
+      (redis) => (redis as ScriptedRedis).carillonHead(...this.#keys, this.#epoch, ...args),
       timeoutMs === undefined ? {} : { timeoutMs },
     );
-    return position(head);
+    return this.#seen(position(head));
   }
 
   async read(after: Position, limit: number): Promise<LogRead> {
     const args = [after.epoch, after.n, Math.min(limit, MAX_READ)];
-    const answer = await this.#commands.run((redis) => (redis as ScriptedRedis).carillonRead(...this.#keys, ...args));
+    const answer = await this.#commands.run((redis) =>
+      (redis as ScriptedRedis).carillonRead(...this.#keys, this.#epoch, ...args),
+    );
     const [head, rows] = answer as [string, [id: string, fields: string[]][]];
     const entries = rows.map(
       ([id, fields]): LogEntry => decodeRecord(fields[3] ?? "", position(id), Number(fields[1])),
     );
-    return { entries, head: position(head) };
+    return { entries, head: this.#seen(position(head)) };
   }
 
   async fence(source: string): Promise<FencePosition | undefined> {
@@ -140,6 +144,11 @@ export class RedisLog implements Log {
     }
   }
 
+  #seen(head: Position): Position {
+    this.#epoch = Math.max(this.#epoch, head.epoch);
+    return head;
+  }
+
   /** The order is the script's. */
   #encode(requests: readonly EncodedRequest[]): (string | number)[] {
     const { retentionS, maxEntries } = this.#options;
@@ -159,9 +168,10 @@ export class RedisLog implements Log {
     }
     this.#calls++;
     const fixed = [
-      this.#names.broadcastChannel,
+      this.#epoch,
       maxEntries,
       retentionS * 1000,
+      this.#names.broadcastChannel,
       requests.length,
       this.#calls,
       FENCE_TTL_MS,

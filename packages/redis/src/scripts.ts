@@ -5,7 +5,10 @@ import type { Redis } from "ioredis";
  * another one, and nobody knows whether the last entries survived. Then a new epoch begins and the old entries, which no position
  * can be connected with any more, go.
  *
- * KEYS 1 log, 2 meta, 3 checkpoints. The first write is one that Redis refuses when it is over `maxmemory`: refused
+ * Epochs only grow for everybody who knows one: positions are compared by them. A Redis that forgot the last one, with a clock that is
+ * behind it, would begin one below it; whoever knows a higher one makes it begin anew above that.
+ *
+ * KEYS 1 log, 2 meta, 3 checkpoints. ARGV 1 the highest epoch that the caller knows. The first write is one that Redis refuses when it is over `maxmemory`: refused
  * before anything was written, never in between.
  */
 const PRELUDE = `
@@ -15,15 +18,17 @@ local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local state = redis.call('HMGET', meta, 'run', 'e', 'n', 'c')
-local epoch, n = state[2], tonumber(state[3] or '')
-if state[1] ~= run or not epoch or not n then
-  epoch = whole(math.max((tonumber(epoch or '0') or 0) + 1, now))
+local epoch, n, known = state[2], tonumber(state[3] or ''), tonumber(ARGV[1])
+local last = tonumber(epoch or '0') or 0
+local function beginEpoch()
+  epoch = whole(math.max(last + 1, known + 1, now))
   n = 0
   state[4] = false
   redis.call('HSET', meta, 'run', run, 'e', epoch, 'n', '0')
   redis.call('UNLINK', log, checkpoints)
   redis.call('HDEL', meta, 'c')
 end
+if state[1] ~= run or not epoch or not n or last < known then beginEpoch() end
 `;
 
 /**
@@ -52,26 +57,28 @@ if old then redis.call('XTRIM', log, 'MINID', '~', epoch .. '-' .. whole(tonumbe
 `;
 
 /**
- * ARGV 1 channel, 4 count, 5 number of this call among those of its process, 6 lifetime of a fence in ms; then for each request:
+ * ARGV 4 channel, 5 count, 6 number of this call among those of its process, 7 lifetime of a fence in ms; then for each request:
  * shape, record, with a token its fingerprint and lifetime in ms, with a fence its major and minor. Shape: 1 for a token, plus 2
  * for a fence, or plus 4 to share the verdict of the request before. KEYS 4 the last call of this process, then token and fence
  * of each request that has them. Decides everything first, then writes, with one PUBLISH for all of the call.
  *
  * A process has one call in flight and sends it again, unchanged, when the answer was lost: so its last answer is all that has to
  * be remembered. A call that arrives after a later one lay in the buffer of a broken connection, and nobody waits for it.
+ *
+ * Where somebody else wrote into the log, above its head, nothing can be added any more: then it begins anew too.
  */
 const APPEND = `${PRELUDE}
-local last = redis.call('GET', KEYS[4])
-if last then
-  local number, answer = string.match(last, '^(%d+) (.*)$')
-  if tonumber(number) == tonumber(ARGV[5]) then return answer end
-  if tonumber(number) > tonumber(ARGV[5]) then return redis.error_reply('STALE call: a later one was made') end
+local before = redis.call('GET', KEYS[4])
+if before then
+  local number, answer = string.match(before, '^(%d+) (.*)$')
+  if tonumber(number) == tonumber(ARGV[6]) then return answer end
+  if tonumber(number) > tonumber(ARGV[6]) then return redis.error_reply('STALE call: a later one was made') end
 end
 
 local verdicts, records, tokens, passedFences = {}, {}, {}, {}
 local passed = true
-local k, a = 5, 7
-for i = 1, tonumber(ARGV[4]) do
+local k, a = 5, 8
+for i = 1, tonumber(ARGV[5]) do
   local shape, record = tonumber(ARGV[a]), ARGV[a + 1]
   a = a + 2
   local token, fingerprint, ttl
@@ -110,34 +117,39 @@ if #records == 0 then return answer end
 
 local first = n + 1
 for i, record in ipairs(records) do
-  redis.call('XADD', log, epoch .. '-' .. whole(n + i), 't', whole(now), 'r', record)
+  local added = redis.pcall('XADD', log, epoch .. '-' .. whole(n + i), 't', whole(now), 'r', record)
+  if type(added) == 'table' then
+    if not string.find(added.err, 'top item', 1, true) then return added end
+    beginEpoch()
+    return redis.error_reply('TRYAGAIN somebody else wrote into the log: it begins anew')
+  end
   if i == 1 then redis.call('HSET', meta, 'n', whole(n + #records)) end
 end
 n = n + #records
-redis.call('SET', KEYS[4], ARGV[5] .. ' ' .. answer, 'PX', 600000)
+redis.call('SET', KEYS[4], ARGV[6] .. ' ' .. answer, 'PX', 600000)
 for token, value in pairs(tokens) do redis.call('SET', token, value[1], 'PX', value[2]) end
-for fence, position in pairs(passedFences) do redis.call('SET', fence, position, 'PX', ARGV[6]) end
-redis.call('PUBLISH', ARGV[1], 'C' .. epoch .. '-' .. whole(first) .. ' ' .. whole(now) .. '\\n' .. table.concat(records, '\\n'))
+for fence, position in pairs(passedFences) do redis.call('SET', fence, position, 'PX', ARGV[7]) end
+redis.call('PUBLISH', ARGV[4], 'C' .. epoch .. '-' .. whole(first) .. ' ' .. whole(now) .. '\\n' .. table.concat(records, '\\n'))
 ${TRIM}
 return answer
 `;
 
 /**
- * ARGV 1 channel, 4 the rest of a heartbeat or nothing. XTRIM is a write also where it trims nothing: a demoted master answers
+ * ARGV 4 channel, 5 the rest of a heartbeat or nothing. XTRIM is a write also where it trims nothing: a demoted master answers
  * READONLY and is found out, while its PUBLISH would go on "working".
  */
 const HEAD = `${PRELUDE}
 ${TRIM}
 local head = epoch .. '-' .. whole(n)
-if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[1], 'H' .. head .. ' ' .. ARGV[4]) end
+if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[4], 'H' .. head .. ' ' .. ARGV[5]) end
 return head
 `;
 
-/** ARGV 1 epoch and 2 n of the position to read after, 3 how many. */
+/** ARGV 2 epoch and 3 n of the position to read after, 4 how many. Above the head is nothing of ours. */
 const READ = `${PRELUDE}
-local from = ARGV[1] == epoch and tonumber(ARGV[2]) or 0
-local entries = redis.call('XRANGE', log, epoch .. '-' .. whole(from + 1), '+', 'COUNT', ARGV[3])
-return { epoch .. '-' .. whole(n), entries }
+local from = ARGV[2] == epoch and tonumber(ARGV[3]) or 0
+local head = epoch .. '-' .. whole(n)
+return { head, redis.call('XRANGE', log, epoch .. '-' .. whole(from + 1), head, 'COUNT', ARGV[4]) }
 `;
 
 /** Sets and renews in one: a holder whose key expired unnoticed gets it back if nobody else came. */

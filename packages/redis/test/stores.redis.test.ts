@@ -84,11 +84,43 @@ describe("the log", () => {
     expect(await log.append([message(1)])).toEqual([{ outcome: "appended", id: "100000000000000-1" }]);
   });
 
+  test("begins an epoch above every one that a node knows, where Redis forgot it and the clock is behind it", async () => {
+    const [one, other] = [await connections(), await connections()];
+    const options = { retentionS: 60, maxEntries: 100 };
+    const knows = new RedisLog(one, options);
+    const joined = new RedisLog({ ...other, names: one.names }, options);
+    await one.commands.run((redis) => redis.hset(one.names.meta, { run: "another", e: "99999999999999" }));
+    expect(await knows.head()).toEqual({ epoch: 100_000_000_000_000, n: 0 });
+
+    await one.commands.redis.del(one.names.meta, one.names.log);
+    expect((await joined.head()).epoch).toBeLessThan(99_999_999_999_999);
+
+    expect(await knows.append([message(1)])).toEqual([{ outcome: "appended", id: "100000000000001-1" }]);
+    expect(await joined.head()).toEqual({ epoch: 100_000_000_000_001, n: 1 });
+  });
+
+  test("begins anew where somebody else wrote above its head, and nobody hears that", async () => {
+    const at = await connections();
+    const log = new RedisLog(at, { retentionS: 60, maxEntries: 100 });
+    await log.append([message(1)]);
+    const before = await log.head();
+    await at.commands.redis.xadd(at.names.log, "*", "a", "b");
+
+    expect(await log.read({ ...before, n: 0 }, 10)).toMatchObject({ entries: [{ payload: "1" }], head: before });
+    const [result] = await log.append([message(2)]);
+
+    const after = await log.head();
+    expect(after.epoch).toBeGreaterThan(before.epoch);
+    expect(result).toEqual({ outcome: "appended", id: `${after.epoch}-1` });
+    expect(await log.read(before, 10)).toMatchObject({ entries: [{ payload: "2" }], head: after });
+  });
+
   test("tells a gap in place of an entry that it can't read", async () => {
     const at = await connections();
     const log = new RedisLog(at, { retentionS: 60, maxEntries: 100 });
     const { epoch } = await log.head();
     await at.commands.redis.xadd(at.names.log, `${epoch}-1`, "t", "5", "r", "nonsense");
+    await at.commands.redis.hset(at.names.meta, "n", "1");
 
     const { entries } = await log.read({ epoch, n: 0 }, 10);
 

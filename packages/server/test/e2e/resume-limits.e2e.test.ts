@@ -124,6 +124,27 @@ test("Redis that was wiped is told as a gap, and numbers that begin anew are not
   await redis.stop();
 });
 
+test("who is connected while Redis forgets an epoch that its clock is behind is told, and hears on", async () => {
+  const redis = await startRedis();
+  const client = redis.client();
+  await client.hset("{carillon}:meta", { run: "another", e: Date.now() + 3_600_000 });
+  client.disconnect();
+  const node = await startNode({ REDIS_URL: redis.url, COALESCE_MS: "0", ROLES: "gateway" });
+  const stays = join(node.url, "/trips");
+  await stays.ready;
+  await refresh(node.url, "trips", "BEFORE");
+  await stays.next("refresh", ({ scope }) => scope === "BEFORE");
+
+  await redis.wipe();
+  await stays.next("refresh", ({ scope }) => scope === "ALL");
+  await waitFor(() => refresh(node.url, "trips", "AFTER"), { what: "a publication" });
+  await stays.next("refresh", ({ scope }) => scope === "AFTER");
+
+  stays.close();
+  await node.stop();
+  await redis.stop();
+});
+
 describe("a session that the node remembers", () => {
   let node: NodeServer;
   let stop: () => Promise<unknown>;
