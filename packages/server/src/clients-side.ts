@@ -180,6 +180,7 @@ export class ClientsSide {
       plainHubs: [wsHub, eventsHub],
       authenticator,
       policy,
+      revocations,
       sequencer,
       catchUp,
       laggards,

@@ -5,6 +5,7 @@
 import type { Interest, Logger, Meter, Sequencer, SessionRecord } from "@carillon/core";
 import { CarillonError, formatId, type Position, parsePrincipalId } from "@carillon/protocol";
 import type { Socket } from "socket.io";
+import type { RevocationCheck } from "../auth/authenticator.ts";
 import type { Authenticator, Policy, Principal } from "../auth/principal.ts";
 import type { Attendance } from "./attendance.ts";
 import { type CatchUp, startingPoint } from "./catch-up.ts";
@@ -24,6 +25,7 @@ export interface ArrivalsOptions {
   readonly node: string;
   readonly authenticator: Authenticator;
   readonly policy: Policy;
+  readonly revocations: Pick<RevocationCheck, "isRevoked">;
   readonly sequencer: Pick<Sequencer, "position">;
   readonly catchUp: Pick<CatchUp, "run">;
   readonly requests: Pick<Requests, "handle">;
@@ -185,7 +187,15 @@ export class Arrivals {
 
   /** It is among the connections of its hub now: what it missed, its rooms, `ready`. */
   welcome(connection: Connection): void {
-    this.#options.meter.count("handshakes", 1, { outcome: "connected" });
+    const { revocations, meter } = this.#options;
+    const { principal, transport } = connection;
+    // Logged out while it was let in: whoever looked for its connections did not find this one yet.
+    if (principal.kind === "user" && revocations.isRevoked(principal)) {
+      meter.count("handshakes", 1, { outcome: "REVOKED" });
+      transport.close("REVOKED");
+      return;
+    }
+    meter.count("handshakes", 1, { outcome: "connected" });
     this.#options.attendance.arrived(connection);
     connection.whole = this.#makeWhole(connection).catch((error: unknown) => this.giveUp(connection, error));
   }

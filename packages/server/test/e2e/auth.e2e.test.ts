@@ -25,6 +25,7 @@ import {
   SERVER,
   startGuarded,
 } from "./support/guarded.ts";
+import { startRedisTap } from "./support/redis-tap.ts";
 
 let redis: RedisServer;
 let proxy: NetworkProxy;
@@ -351,6 +352,26 @@ describe("revocation", () => {
 
     await waitFor(() => !client.socket.connected, { what: "the connection to be closed", timeoutMs: 12_000 });
     expect(await refusalOf(client)).toBe("REVOKED");
+  });
+
+  test("reaches who is just being let in: nothing is heard, and the next try is refused", async () => {
+    const tap = await startRedisTap(redis.port);
+    opened.push(tap);
+    const node = await startGuarded({ REDIS_URL: tap.url });
+    onTestFinished(async () => void (await node.stop(3000)));
+    const token = await sign({ sub: "rev4", iat: now() - 5 });
+    const inside = keep(connectWith(node.url, "/trips", { token }));
+    await inside.ready;
+    const held = tap.holdAnswer(":session:unheard-of");
+    const entering = keep(connectWith(node.url, "/trips", { token, pid: "unheard-of", offset: "1-1" }));
+    await held;
+
+    expect((await revoke(first(), "rev4")).status).toBe(204);
+    await closed(inside);
+    tap.release();
+
+    expect(await refusalOf(entering)).toBe("REVOKED");
+    expect(entering.events).toEqual([]);
   });
 
   test("is for operators only", async () => {
