@@ -2,10 +2,10 @@
 import type { Interest, Logger, Meter, Publish } from "@carillon/core";
 import { type Ack as Answer, CarillonError, type Draft, formatId, parseId, REQUEST } from "@carillon/protocol";
 import type { Policy, Principal } from "../auth/principal.ts";
-import { BEYOND, type Connection } from "./connection.ts";
+import { BEYOND, type Connection, type Subscription } from "./connection.ts";
 import { gapFrame } from "./frames.ts";
 import { enterRoom, leaveRoom } from "./membership.ts";
-import type { Replay } from "./replay.ts";
+import type { Replay, Started } from "./replay.ts";
 import { type Body, channelOf, foregroundOf, payloadOf, roomOf, seenOf, tokenOf } from "./request-bodies.ts";
 import { channelRoom } from "./rooms.ts";
 import type { SessionKeeper } from "./session-keeper.ts";
@@ -140,7 +140,7 @@ export class Actions {
         throw new CarillonError("TOO_MANY_SUBSCRIPTIONS", `at most ${limits.subscriptions} channels on one connection`);
       }
       const release = await interest.acquire(channel);
-      const subscription = { release, active: false, recovered: false };
+      const subscription: Subscription = { release, active: false, recovered: false };
       connection.channels.set(channel, subscription);
       try {
         // Until it is known which id trailed it, the replay counts as cut wherever the client got to.
@@ -151,8 +151,9 @@ export class Actions {
           });
         if (isOpen(connection)) await this.#options.sessions.save(connection);
         const isHeld = () => connection.channels.get(channel) === subscription;
-        const join = ({ recovered }: { readonly recovered: boolean }) => {
+        const join = ({ recovered, from }: Started) => {
           subscription.recovered = recovered;
+          subscription.from = from;
           subscription.active = true;
           void connection.socket.join(channelRoom(channel));
         };

@@ -17,6 +17,7 @@ import {
   type Position,
   parseId,
 } from "@carillon/protocol";
+import { hears } from "./audience.ts";
 import type { Connection, StartingPoint } from "./connection.ts";
 import { entryFrame, gapFrame } from "./frames.ts";
 import type { Laggards } from "./laggards.ts";
@@ -152,7 +153,8 @@ export class CatchUp {
     let written = 0;
     let all = true;
     for (const [entry, position] of missed.entries()) {
-      if (!connection.awaits(position)) continue;
+      // Judged again: since it was found the connection may have lost the right to it.
+      if (!connection.awaits(position, isGap(entry) ? undefined : entry.channel) || !hears(connection, entry)) continue;
       if (connection.transport.unsentBytes > highWaterMarkBytes) {
         all = false;
         break;

@@ -35,6 +35,8 @@ export interface Subscription {
   readonly release: () => void;
   /** False until the ack: nothing of the channel is delivered before, by whatever path, since a replay would deliver it again. */
   active: boolean;
+  /** Where delivery starts. What is at or below it was replayed, or is none of its business; `undefined`: it came back with the connection. */
+  from?: Position;
   /** What a repeated `subscribe` answers: whether the client has everything since what it named, or since before it came back. */
   recovered: boolean;
 }
@@ -178,9 +180,11 @@ export class Connection {
     if (rooms?.size === 0) this.#rooms?.delete(channel);
   }
 
-  /** Whether an entry at `position` is still to be written here. */
-  awaits(position: Position): boolean {
-    return comparePositions(position, this.#position) > 0;
+  /** Whether an entry at `position`, on `channel` where it is of one, is still to be written here. */
+  awaits(position: Position, channel?: string): boolean {
+    return (
+      comparePositions(position, this.#position) > 0 && (channel === undefined || this.#hearsFrom(channel, position))
+    );
   }
 
   /** Whole up to there, with nothing to write about it. */
@@ -207,5 +211,12 @@ export class Connection {
   write(frame: Frame, id: Position): void {
     this.#told = id;
     this.transport.write(frame);
+  }
+
+  #hearsFrom(channel: string, position: Position): boolean {
+    if (this.style.ownChannel !== undefined) return this.style.ownChannel === channel;
+    const subscription = this.channels.get(channel);
+    if (subscription?.active !== true) return false;
+    return subscription.from === undefined || comparePositions(position, subscription.from) > 0;
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Writes broadcasts to connections in log order, a slice at a time, so that heartbeats and other work get their turn in between.
- * Who hears a publication is decided when it is handed in; a connection that joins later catches up to the same point by itself.
+ * Who hears a publication is decided when it is handed in; a connection that joins later catches up to the same point by itself,
+ * and one that has left the channel by its turn, perhaps to come back with a replay of it, is passed over.
  */
 import type { Position } from "@carillon/protocol";
 import type { Connection } from "./connection.ts";
@@ -8,6 +9,8 @@ import type { Frame, FrameStyle } from "./frames.ts";
 
 export interface Delivery {
   readonly position: Position;
+  /** Of a publication. */
+  readonly channel?: string | undefined;
   /** False for a gap: what came before it is unknown. */
   readonly follows: boolean;
   readonly targets: readonly Connection[];
@@ -95,7 +98,7 @@ export class Deliveries {
     let frame: Frame = [];
     for (; job.next < end; job.next++) {
       const connection = job.targets[job.next]!;
-      if (connection.state !== "live" || !connection.awaits(job.position)) continue;
+      if (connection.state !== "live" || !connection.awaits(job.position, job.channel)) continue;
       if (connection.transport.unsentBytes > this.#options.highWaterMarkBytes) {
         this.#options.onSlow(connection);
         continue;

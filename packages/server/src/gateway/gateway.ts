@@ -91,6 +91,7 @@ export class Gateway implements SequencerListener {
     const spreadMs = isGap(entry) || entry.scope !== undefined ? this.#options.spread.ms(audience) : undefined;
     this.#push(found, {
       position: parseId(entry.id)!,
+      channel: isGap(entry) ? undefined : entry.channel,
       follows: true,
       encode: (style) => entryFrame(style, entry, { spreadMs }),
     });

@@ -37,9 +37,10 @@ export interface Since {
   readonly position: Position | undefined;
 }
 
-/** What the client is told in the ack, and the id that trailed its events. */
+/** What the client is told in the ack, where the live path goes on, and the id that trailed the events of the replay. */
 export interface Started {
   readonly recovered: boolean;
+  readonly from: Position;
   readonly trailing: Position;
 }
 
@@ -108,14 +109,15 @@ export class Replay {
     join: (started: Started) => void,
   ): Started {
     const whole = missed?.whole === true;
+    const trailing = this.#options.settled(connection);
     const started: Started = {
       recovered: whole && !missed.entries.some(isGap),
-      trailing: this.#options.settled(connection),
+      from: this.#options.sequencer.position ?? trailing,
+      trailing,
     };
-    const id =
-      whole && since?.position !== undefined ? since.position : (this.#options.sequencer.position ?? started.trailing);
+    const id = whole && since?.position !== undefined ? since.position : started.from;
     ack({ ok: true, channel, id: formatId(id), recovered: started.recovered });
-    if (since !== undefined) this.#write(connection, channel, whole ? missed.entries : undefined, started.trailing);
+    if (since !== undefined) this.#write(connection, channel, whole ? missed.entries : undefined, trailing);
     join(started);
     return started;
   }
@@ -164,6 +166,8 @@ export class Replay {
       return;
     }
     for (const entry of entries) {
+      // Judged again: a renewed token may have taken the right to it away.
+      if (!hearsOn(connection, channel, entry)) continue;
       const spreadMs =
         isGap(entry) || entry.scope === undefined ? undefined : this.#options.spreadMs(connection, channel);
       if (isGap(entry)) connection.write(gapFrame(connection.style, [channel], trailingId), trailing);

@@ -134,6 +134,41 @@ test("what it missed comes merged, and namespaces on one transport share its bud
   expect(ids(events)).toEqual(refreshes.slice(-4));
 });
 
+test("what a channel had since an id is heard once, also by who falls behind over it", {
+  timeout: 120_000,
+}, async () => {
+  await start();
+  const lazy = await Raw.open(node.url);
+  opened.push(lazy);
+  lazy.send("40/channels,");
+  let since = eventOf(await lazy.next('42/channels,["ready"'))[2] as string;
+  stopReading(lazy);
+  const published: string[] = [];
+  const replayed = () => node.metric("carillon_deliveries_total", { kind: "replay" });
+
+  // Until what nobody reads no longer fits between the two: then a live one finds the connection where it was before the replay.
+  for (let n = 1; (await slow()) === 0 && n <= 20; n++) {
+    const publications = Array.from({ length: 150 }, () => ({ channel: `c${n}`, payload: KB.repeat(10) }));
+    published.push(...(await batch(node.url, publications)));
+    lazy.send(`42/channels,${n}["subscribe",{"channel":"c${n}","since":"${since}"}]`);
+    await waitFor(async () => (await replayed()) === 150 * n, { what: `replay ${n}`, timeoutMs: 20_000 });
+    [since] = (await batch(node.url, [{ channel: `c${n}`, payload: "live" }])) as [string];
+    published.push(since);
+    await new Promise((resolve) => setTimeout(resolve, 1500)); // the gauge is sampled each second
+  }
+  expect(await slow()).toBe(1);
+  readOn(lazy);
+
+  const told = () =>
+    lazy.frames
+      .filter((frame) => frame.startsWith('42/channels,["notification"'))
+      .map(eventOf)
+      .map(([, { id }, trailing]) => id ?? trailing);
+  await waitFor(() => told().includes(since), { what: "the last", timeoutMs: 20_000 });
+  await waitFor(async () => (await slow()) === 0, { what: "nobody to be behind" });
+  expect(told()).toEqual(published);
+});
+
 test("one that stays behind longer than the log reaches is closed and counted", async () => {
   await start({ LOG_MAX_ENTRIES: "100", RING_MAX_ENTRIES: "16" });
   const lazy = await subscriber();

@@ -1,8 +1,8 @@
 import { History, MemoryLog, noLogger, noMeter, Ring, Sequencer } from "@carillon/core";
 import { CarillonError, formatId, type JsonText, type Position } from "@carillon/protocol";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { CatchUp } from "../../src/gateway/catch-up.ts";
-import type { StartingPoint } from "../../src/gateway/connection.ts";
+import type { StartingPoint, Subscription } from "../../src/gateway/connection.ts";
 import { Laggards } from "../../src/gateway/laggards.ts";
 import { Replay } from "../../src/gateway/replay.ts";
 import { connectionOf } from "./fakes.ts";
@@ -44,7 +44,7 @@ async function node(options: { ring?: number; highWaterMarkBytes?: number; maxHe
   };
   const start = sequencer.position!;
   const from: StartingPoint = { kind: "offset", position: start };
-  return { catchUp, replay, publish, sequencer, failing, from, start };
+  return { catchUp, replay, publish, log, sequencer, failing, from, start };
 }
 
 const BIG = JSON.stringify("x".repeat(1000));
@@ -192,3 +192,67 @@ test.each(["before it began", "while it read"])(
     expect(payloads.every((text) => text.endsWith(`"${formatId(sequencer.position!)}"]`))).toBe(true);
   },
 );
+
+test("a channel that was taken away is not heard any more, also where what it had was found before", async () => {
+  const { catchUp, publish, from, start, sequencer } = await node({ ring: 16, highWaterMarkBytes: 5000 });
+  await publish(50, BIG);
+  const connection = connectionOf({ style, channels: ["trips"] });
+  connection.state = "behind";
+  connection.moveTo(start);
+  connection.fake.reads = false;
+  const { fake } = connection;
+  const running = catchUp.run(connection, from, () => {});
+  await vi.waitFor(() => expect(fake.writeBuffer.length).toBeGreaterThan(0));
+  const before = fake.written.length + fake.writeBuffer.length;
+
+  connection.channels.delete("trips");
+  fake.reads = true;
+  fake.sent();
+
+  expect(await running).toBe(true);
+  expect(fake.written).toHaveLength(before);
+  expect(connection.position).toEqual(sequencer.position);
+});
+
+test("a role that was taken away while a replay was read is missing in it", async () => {
+  const { replay, log, publish, start } = await node({ ring: 16 });
+  await log.append([{ draft: { channel: "trips", payload: "1" as JsonText, to: { roles: ["admin"] } } }]);
+  await publish(600, "2");
+  const connection = connectionOf({ style, principal: { roles: ["admin"] } });
+  connection.moveTo(start);
+  const read = log.read.bind(log);
+  const afterTheFirst = vi.spyOn(log, "read").mockImplementation((after, limit) => {
+    if (afterTheFirst.mock.calls.length === 2) connection.principal = { ...connection.principal, roles: [] };
+    return read(after, limit);
+  });
+  const ignore = () => {};
+
+  await replay.run(connection, "trips", { position: start }, ignore, ignore);
+
+  expect(connection.fake.written).toHaveLength(600);
+  expect(connection.fake.written.filter((text) => text.includes('"payload":1'))).toEqual([]);
+});
+
+test("what was replayed is not heard again by whoever falls behind before it hears anything else", async () => {
+  const { replay, catchUp, publish, start, sequencer } = await node();
+  await publish(5, "1");
+  const connection = connectionOf({ style });
+  connection.moveTo(start);
+  const subscription: Subscription = { release: () => {}, active: false, recovered: false };
+  connection.channels.set("trips", subscription);
+  await replay.run(
+    connection,
+    "trips",
+    { position: start },
+    () => {},
+    ({ from }) => Object.assign(subscription, { active: true, from }),
+  );
+  await publish(2, "2");
+
+  connection.state = "behind";
+  await catchUp.run(connection, { kind: "offset", position: connection.position }, () => {});
+
+  const payloads = connection.fake.written.map((text) => /"payload":(\d)/.exec(text)?.[1]);
+  expect(payloads).toEqual(["1", "1", "1", "1", "1", "2", "2"]);
+  expect(connection.position).toEqual(sequencer.position);
+});

@@ -101,3 +101,24 @@ test("what this node can't keep up with goes to catching up instead of memory", 
   expect(slow).toHaveLength(50);
   expect(encode).not.toHaveBeenCalled();
 });
+
+test("a channel that was left by its turn is not heard, and one that was come to again only from there on", async () => {
+  const { made } = deliveries({ sliceSize: 1 });
+  const style = { namespace: "/channels", ownChannel: undefined, ids: "args" } as const;
+  const [first, left, again] = ["a", "b", "c"].map((id) => connectionOf({ id, style, channels: ["chat"] }));
+  const all = [first!, left!, again!];
+  for (let n = 1; n <= 3; n++)
+    made.push({
+      position: { epoch: 1, n },
+      channel: "chat",
+      follows: true,
+      targets: all,
+      encode: (of) => eventFrame(of, "notification", "{}", `1-${n}`),
+    });
+
+  left!.channels.delete("chat");
+  again!.channels.set("chat", { release: () => {}, active: true, recovered: true, from: { epoch: 1, n: 2 } });
+  while (made.waiting > 0) await turn();
+
+  expect(all.map(({ fake }) => idsOf(fake.written))).toEqual([[1, 2, 3], [], [3]]);
+});
