@@ -13,7 +13,7 @@ import {
 } from "@carillon/protocol";
 import type { Meter } from "./metrics.ts";
 import type { Log } from "./ports.ts";
-import type { Ring } from "./ring.ts";
+import { entryBytes, type Ring } from "./ring.ts";
 
 export interface Scan {
   /** False when something after `since` is out of reach: the log was trimmed, or `since` is of another epoch. */
@@ -47,6 +47,8 @@ interface Reader {
   whole: boolean;
 }
 
+/** Of the publications on a page beyond its first, as `entryBytes` counts: a page is held whole for whoever reads it slowly. */
+const PAGE_MAX_BYTES = 2 * 1024 * 1024;
 const PAGE = 500;
 const MAX_READERS = 100_000;
 /** In one pass: more than any log has pages. Beyond it the node hears more during a read than its ring holds. */
@@ -92,8 +94,8 @@ export class History {
   }
 
   /**
-   * One channel's publications after `since`, at most `limit` (1 or more); without `since` the newest that this node has in memory.
-   * `audible` says which of them the caller may see.
+   * One channel's publications after `since`, at most `limit` (1 or more) and fewer where they are large; without `since` the newest
+   * that this node has in memory. `audible` says which of them the caller may see.
    */
   async read(
     channel: string,
@@ -105,35 +107,35 @@ export class History {
     if (here === undefined) throw new CarillonError("NOT_READY", undefined, { retryAfterS: 1 });
     const oldest: Position = { epoch: here.epoch, n: 0 };
     const asked = since === undefined ? undefined : parseId(since);
-    const publications: Publication[] = [];
+    const page = new Page(limit);
     let cut = false;
-    let cutAfterPage = false;
+    let cutAfterLast = false;
     const visit: Visit = (entries) => {
       for (const entry of entries) {
-        if (isGap(entry)) {
-          if (!concerns(entry.gap.channels, channel)) continue;
-          if (publications.length < limit) cut = true;
-          else cutAfterPage = true;
-        } else if (entry.channel === channel && audible(entry) && publications.length <= limit)
-          publications.push(entry);
+        if (page.full) return;
+        if (isGap(entry)) cutAfterLast ||= concerns(entry.gap.channels, channel);
+        else if (entry.channel === channel && audible(entry) && page.add(entry)) {
+          cut ||= cutAfterLast;
+          cutAfterLast = false;
+        }
       }
     };
     if (since === undefined) return this.#newest(channel, limit, audible, here);
     const scan = await this.scan(asked ?? oldest, visit);
+    const { publications } = page;
     if (!scan.whole && publications.length === 0) await this.scan(oldest, visit);
-    const page = publications.slice(0, limit);
-    const more = publications.length > limit;
-    const id = more ? page.at(-1)!.id : formatId(scan.reached);
-    return { publications: page, id, gap: asked === undefined || !scan.whole || cut || (cutAfterPage && !more) };
+    const id = page.full ? publications.at(-1)!.id : formatId(scan.reached);
+    const isCut = cut || (cutAfterLast && !page.full);
+    return { publications, id, gap: asked === undefined || !scan.whole || isCut };
   }
 
   #newest(channel: string, limit: number, audible: (publication: Publication) => boolean, here: Position): HistoryPage {
-    const publications: Publication[] = [];
+    const page = new Page(limit);
     for (const entry of this.#options.ring.newestFirst()) {
-      if (publications.length >= limit) break;
-      if (!isGap(entry) && entry.channel === channel && audible(entry)) publications.push(entry);
+      if (page.full) break;
+      if (!isGap(entry) && entry.channel === channel && audible(entry)) page.add(entry);
     }
-    return { publications: publications.reverse(), id: formatId(here), gap: false };
+    return { publications: page.publications.reverse(), id: formatId(here), gap: false };
   }
 
   async #serve(): Promise<void> {
@@ -198,6 +200,27 @@ export class History {
   /** Another epoch began: what was before it is out of reach. */
   #lose(reader: Reader): void {
     reader.resolve({ whole: false, reached: this.#options.position()! });
+  }
+}
+
+class Page {
+  readonly publications: Publication[] = [];
+  /** Something was left out, and so is everything after it. */
+  full = false;
+  readonly #limit: number;
+  #bytes = 0;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** False where it has no room. */
+  add(publication: Publication): boolean {
+    const { length } = this.publications;
+    this.#bytes += entryBytes(publication);
+    this.full ||= length === this.#limit || (length > 0 && this.#bytes > PAGE_MAX_BYTES);
+    if (!this.full) this.publications.push(publication);
+    return !this.full;
   }
 }
 

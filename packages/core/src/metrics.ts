@@ -188,7 +188,7 @@ export const METRICS = {
   slowClosed: {
     name: "carillon_slow_closed_total",
     type: "counter",
-    help: "Connections closed because they stayed behind longer than the log",
+    help: "Connections closed because they stayed behind longer than the log, or went on asking without reading the answers",
   },
   ringEntries: { name: "carillon_ring_entries", type: "gauge", help: "Recent log entries in memory" },
   ringBytes: { name: "carillon_ring_bytes", type: "gauge", help: "Bytes of recent log entries in memory" },

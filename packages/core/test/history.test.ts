@@ -6,6 +6,7 @@ import {
   type Position,
   type Publication,
   parseId,
+  stringifyJson,
 } from "@carillon/protocol";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -296,6 +297,24 @@ describe("read", () => {
 
     expect(page).toMatchObject({ id: "1-100", gap: false });
     expect(idsOf(page.publications)).toEqual(["1-98", "1-99", "1-100"]);
+  });
+
+  test("a page of large publications is shorter, and the next goes on from it", async () => {
+    const { history, put } = subject(0, 100);
+    for (let i = 0; i < 50; i++)
+      put((epoch, n) => ({ ...entry(epoch, n), payload: stringifyJson("x".repeat(200_000)) }));
+    put((epoch, n) => ({ ...entry(epoch, n), payload: stringifyJson("x".repeat(2_000_000)) }));
+
+    const first = await history.read("chat", "1-0", 1000);
+    const second = await history.read("chat", first.id, 1000);
+    const last = await history.read("chat", "1-50", 1000);
+    const newest = await history.read("chat", undefined, 1000);
+
+    expect(idsOf(first.publications)).toEqual(["1-1", "1-2", "1-3", "1-4", "1-5"]);
+    expect(first).toMatchObject({ id: "1-5", gap: false });
+    expect(idsOf(second.publications)[0]).toBe("1-6");
+    expect(idsOf(last.publications)).toEqual(["1-51"]);
+    expect(idsOf(newest.publications)).toEqual(["1-51"]);
   });
 
   test("only what the caller may hear is shown and counted", async () => {

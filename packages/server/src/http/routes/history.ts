@@ -16,6 +16,8 @@ export function historyRoutes(deps: Pick<HttpDeps, "history" | "auth" | "setting
         schema: {
           tags: ["Read"],
           summary: "What was published lately on a channel",
+          description:
+            "In log order. Fewer than `limit` where they are large: a page has about 1 MiB. `id` goes on from it.",
           params: channelParams,
           querystring: historyQuery,
           response: {
