@@ -13,7 +13,9 @@ import type { Attendance } from "./gateway/attendance.ts";
 import { CatchUp } from "./gateway/catch-up.ts";
 import type { Connection } from "./gateway/connection.ts";
 import { CredentialWatch } from "./gateway/credential-watch.ts";
+import type { EngineConnection } from "./gateway/engine.ts";
 import { Gateway } from "./gateway/gateway.ts";
+import { incomingWatch } from "./gateway/incoming.ts";
 import { attachWithGate, createIoServer, type Gate, refusalOfNew } from "./gateway/io-server.ts";
 import { Laggards } from "./gateway/laggards.ts";
 import { plainCodec } from "./gateway/plain/codec.ts";
@@ -70,9 +72,9 @@ const SLICE_SIZE = 5000;
 const MESSAGES_BURST_S = 5;
 const POLLING_CLOSE_TIMEOUT_MS = 2000;
 
-interface OpenedEngine {
+interface OpenedEngine extends EngineConnection {
   request: IncomingMessage;
-  readonly transport: { closeTimeout?: number };
+  readonly transport: EngineConnection["transport"] & { closeTimeout?: number };
   once(event: "close", listener: () => void): void;
 }
 
@@ -82,6 +84,7 @@ export class ClientsSide {
   /** Of server-sent events; opened by a route. */
   readonly streams: Streams;
   readonly #io: ReturnType<typeof createIoServer>;
+  readonly #watchIncoming: (engine: EngineConnection) => void;
   readonly #door: PlainDoor;
   readonly #gate: Gate;
   readonly #stickyRoute: string;
@@ -150,6 +153,7 @@ export class ClientsSide {
       budgetPerS: settings.refetchBudgetPerS,
       nodes: () => io.of("/").adapter.serverCount(),
     });
+    const burst = MESSAGES_BURST_S * limits.messagesPerS;
     const requests = new Requests({
       namespaces,
       policy,
@@ -158,7 +162,7 @@ export class ClientsSide {
       replay,
       publisher,
       publishing: settings.ingress.has("clients"),
-      rate: new MessageRate({ perSecond: limits.messagesPerS, burst: MESSAGES_BURST_S * limits.messagesPerS }),
+      rate: new MessageRate({ perSecond: limits.messagesPerS, burst }),
       quota: ({ kind, user }) => quotas.publish({ kind, name: user ?? "" }),
       hooks: {
         state: (connection, foreground) => attendance.said(connection, foreground),
@@ -259,6 +263,15 @@ export class ClientsSide {
       meter,
     });
     this.#io = io;
+    this.#watchIncoming = incomingWatch({
+      maxUnsentBytes,
+      // All namespaces at once are no burst.
+      rate: new MessageRate({
+        perSecond: limits.messagesPerS,
+        burst: burst + namespaces.size + CHANNEL_NAMESPACES.length,
+      }),
+      meter,
+    });
     this.#gate = gate;
     this.#stickyRoute = settings.stickyRoute;
     this.#addresses = addresses;
@@ -278,6 +291,7 @@ export class ClientsSide {
     attachWithGate(this.#io, server, this.#gate, sessionIds(this.#stickyRoute), this.#door);
     this.#io.engine.on("connection", (engine: OpenedEngine) => {
       engine.once("close", this.#addresses.hold(engine.request));
+      this.#watchIncoming(engine);
       // Or who handshakes by polling and never polls would hold a place for half a minute after it was told to go.
       engine.transport.closeTimeout = POLLING_CLOSE_TIMEOUT_MS;
     });

@@ -6,6 +6,10 @@ export interface EngineConnection {
   write(data: string, options: object): void;
   close(discard?: boolean): void;
   on(event: EngineEvent, listener: (packet: EnginePacket) => void): unknown;
+  /** A message arrived. */
+  on(event: "data", listener: (data: unknown) => void): unknown;
+  /** A transport that is to replace the present one was tried. */
+  on(event: "upgrading", listener: (transport: EngineTransport) => void): unknown;
 }
 
 export type EngineEvent = "packetCreate" | "flush" | "heartbeat" | "close";
