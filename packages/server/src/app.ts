@@ -10,7 +10,7 @@ import { ClientsSide } from "./clients-side.ts";
 import { ClusterSide } from "./cluster-side.ts";
 import { drain, stopInOrder } from "./drain.ts";
 import { mayRead } from "./gateway/audience.ts";
-import { answer } from "./gateway/io-server.ts";
+import { answer, isUpgrade } from "./gateway/io-server.ts";
 import { buildHttp, buildMetricsHttp, httpLimits } from "./http/app.ts";
 import { redisInterpreter } from "./ingress.ts";
 import { PublishQuotas } from "./limits/publish-quotas.ts";
@@ -174,10 +174,13 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
   const wsServer =
     settings.wsPort === undefined
       ? undefined
-      : createServer(httpLimits(limits), (request, response) => {
-          if (/^\/(events|ws)(\?|$)/.test(request.url ?? "")) http.routing(request, response);
-          else answer(request, response, new CarillonError("NOT_FOUND"));
-        });
+      : createServer(
+          { ...httpLimits(limits), ...(serves && { shouldUpgradeCallback: isUpgrade }) },
+          (request, response) => {
+            if (/^\/(events|ws)(\?|$)/.test(request.url ?? "")) http.routing(request, response);
+            else answer(request, response, new CarillonError("NOT_FOUND"));
+          },
+        );
   if (serves) clients.attach(wsServer ?? http.server);
 
   health.add("bus", "down", () => {

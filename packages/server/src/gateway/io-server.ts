@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import { CarillonError } from "@carillon/protocol";
 import { type Namespace, Server } from "socket.io";
 import { Adapter } from "socket.io-adapter";
+import { WebSocketServer } from "ws";
 import { isOriginAllowed } from "../http/origins.ts";
 import { problemHeaders, problemOf } from "../http/problem.ts";
 import { requestIdOf } from "../http/request-id.ts";
@@ -20,6 +21,8 @@ export interface IoServerOptions {
 }
 
 const PATH = "/socket.io/";
+/** Of plain WebSockets. */
+export const PLAIN_PATH = "/ws";
 
 export function createIoServer(options: IoServerOptions): Server {
   const { corsOrigins, pagePort } = options;
@@ -40,6 +43,8 @@ export function createIoServer(options: IoServerOptions): Server {
     pingTimeout: options.pingTimeoutMs,
     connectTimeout: options.connectTimeoutMs,
     maxHttpBufferSize: options.maxMessageBytes,
+    // Ours, which ends a client that pings without reading the answers; the older one that Engine.IO brings holds all of them.
+    wsEngine: WebSocketServer,
     perMessageDeflate: false,
     httpCompression: false,
     serveClient: true,
@@ -91,6 +96,11 @@ export function attachWithGate(
       for (const listener of upgrades) listener.call(server, request, socket, head);
     });
   });
+}
+
+/** Whether a request to upgrade is one to a WebSocket that is here. Others are requests like any other (RFC 9110, 7.8). */
+export function isUpgrade({ url = "", headers: { upgrade = "" } }: IncomingMessage): boolean {
+  return /^websocket$/i.test(upgrade) && (url.startsWith(PATH) || url.split("?", 1)[0] === PLAIN_PATH);
 }
 
 function refusalOf(request: IncomingMessage, gate: Gate): CarillonError | undefined {

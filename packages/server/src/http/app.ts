@@ -1,9 +1,11 @@
 /** The HTTP side of a node. Sockets are the gateway's, which attaches to the same server. */
+import type { ServerOptions } from "node:http";
 import { CarillonError } from "@carillon/protocol";
 import cors from "@fastify/cors";
 import { type FastifyInstance, fastify, LogController } from "fastify";
 import { consoleRoutes } from "../console/routes.ts";
 import { demoRoutes } from "../demo/routes.ts";
+import { isUpgrade } from "../gateway/io-server.ts";
 import type { TrustProxy } from "../settings/load.ts";
 import { VERSION } from "../version.ts";
 import { readJsonBodies } from "./body.ts";
@@ -35,7 +37,8 @@ const KEEP_ALIVE_MS = 75_000;
 
 /** Nothing listens yet; `await app.ready()` or `app.listen()` finishes the set-up. */
 export function buildHttp(deps: HttpDeps): FastifyInstance {
-  const { app, failures } = bareApp(deps);
+  const hasSockets = deps.streams !== undefined && deps.settings.wsPort === undefined;
+  const { app, failures } = bareApp(deps, hasSockets ? { shouldUpgradeCallback: isUpgrade } : {});
   const { corsOrigins } = deps.settings;
   if (corsOrigins.length > 0) {
     const everyone = corsOrigins.includes("*");
@@ -93,7 +96,10 @@ type BareDeps = Pick<HttpDeps, "logger" | "meter"> & {
   readonly settings: Pick<HttpDeps["settings"], "trustProxy" | "limits">;
 };
 
-function bareApp(deps: BareDeps): { app: FastifyInstance; failures: Failures } {
+function bareApp(
+  deps: BareDeps,
+  upgrades: Pick<ServerOptions, "shouldUpgradeCallback"> = {},
+): { app: FastifyInstance; failures: Failures } {
   const methods = new RouteMethods();
   const failures = new Failures(deps.logger, deps.meter, methods);
   const app: FastifyInstance = fastify({
@@ -104,7 +110,7 @@ function bareApp(deps: BareDeps): { app: FastifyInstance; failures: Failures } {
     trustProxy: trusted(deps.settings.trustProxy),
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
-    http: httpLimits(deps.settings.limits),
+    http: { ...httpLimits(deps.settings.limits), ...upgrades },
     // Its answer is not a problem document; the hook below gives ours.
     return503OnClosing: false,
     // Names that are too long are told so by the validators; Fastify would say 404.

@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 import { CarillonError } from "@carillon/protocol";
 import { WebSocketServer } from "ws";
 import { isBearer } from "../../auth/authenticator.ts";
-import { answerRaw, type OtherUpgrade } from "../io-server.ts";
+import { answerRaw, type OtherUpgrade, PLAIN_PATH } from "../io-server.ts";
 import type { Transports } from "../transports.ts";
 import { type Handshake, PlainClient, type PlainClientOptions } from "./client.ts";
 import { type Identification, identify } from "./identify.ts";
@@ -25,7 +25,7 @@ export interface PlainDoorOptions extends PlainClientOptions {
 }
 
 export class PlainDoor implements OtherUpgrade {
-  readonly path = "/ws";
+  readonly path = PLAIN_PATH;
   readonly #options: PlainDoorOptions;
   readonly #server: WebSocketServer;
 

@@ -43,6 +43,9 @@ export class Streams {
     const { arrivals, refuse, heartbeatMs } = this.#options;
     const refusal = refuse(request);
     if (refusal !== undefined) throw refusal;
+    // Pipelined: it would begin when the answer before it has ended, and may never.
+    if (response.socket === null)
+      throw new CarillonError("BAD_REQUEST", "wait for the answer to the request before it on this connection");
     const transport = new SseTransport(response);
     try {
       const connection = await this.#connect(request, transport);
