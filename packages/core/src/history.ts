@@ -105,8 +105,9 @@ export class History {
   ): Promise<HistoryPage> {
     const here = this.#options.position();
     if (here === undefined) throw new CarillonError("NOT_READY", undefined, { retryAfterS: 1 });
+    if (since === undefined) return this.#newest(channel, limit, audible, here);
     const oldest: Position = { epoch: here.epoch, n: 0 };
-    const asked = since === undefined ? undefined : parseId(since);
+    const asked = parseId(since);
     const page = new Page(limit);
     let cut = false;
     let cutAfterLast = false;
@@ -120,7 +121,6 @@ export class History {
         }
       }
     };
-    if (since === undefined) return this.#newest(channel, limit, audible, here);
     const scan = await this.scan(asked ?? oldest, visit);
     const { publications } = page;
     if (!scan.whole && publications.length === 0) await this.scan(oldest, visit);
@@ -168,10 +168,7 @@ export class History {
     for (let reads = 0; readers.length > 0 && reads < MAX_READS; ) {
       const recent = ring.after(from);
       if (recent !== undefined) {
-        const served = readers.splice(0, readersPerTurn(recent.length));
-        for (const reader of served) visitOne(reader, recent);
-        const reached = position()!;
-        for (const reader of served) reader.resolve({ whole: reader.whole, reached });
+        this.#finish(readers.splice(0, readersPerTurn(recent.length)), recent);
         if (readers.length > 0) await nextTurn();
         continue;
       }
@@ -182,19 +179,23 @@ export class History {
       meter.count("logReads");
       if (head.epoch !== epoch) break;
       const first = entries[0] === undefined ? head.n + 1 : numberOf(entries[0]);
-      for (const reader of readers) if (reader.since.n + 1 < first && from.n + 1 < first) reader.whole = false;
+      if (from.n + 1 < first) for (const reader of readers) if (reader.since.n + 1 < first) reader.whole = false;
       // Later entries arrive here live; the visit ends at this node's position.
-      const upToHere = entries.filter((entry) => numberOf(entry) <= here.n);
-      for (let i = 0; upToHere.length > 0 && i < readers.length; ) {
-        const end = i + readersPerTurn(upToHere.length);
-        for (const reader of readers.slice(i, end)) visitOne(reader, upToHere);
-        i = end;
-        if (i < readers.length) await nextTurn();
-      }
+      await visitAll(
+        readers,
+        entries.filter((entry) => numberOf(entry) <= here.n),
+      );
       const last = entries.at(-1);
       from = { epoch, n: last === undefined ? here.n : Math.min(numberOf(last), here.n) };
     }
     for (const reader of readers) this.#lose(reader);
+  }
+
+  /** The rest is in memory. */
+  #finish(readers: readonly Reader[], recent: readonly LogEntry[]): void {
+    for (const reader of readers) visitOne(reader, recent);
+    const reached = this.#options.position()!;
+    for (const reader of readers) reader.resolve({ whole: reader.whole, reached });
   }
 
   /** Another epoch began: what was before it is out of reach. */
@@ -221,6 +222,15 @@ class Page {
     this.full ||= length === this.#limit || (length > 0 && this.#bytes > PAGE_MAX_BYTES);
     if (!this.full) this.publications.push(publication);
     return !this.full;
+  }
+}
+
+async function visitAll(readers: readonly Reader[], entries: readonly LogEntry[]): Promise<void> {
+  if (entries.length === 0) return;
+  const perTurn = readersPerTurn(entries.length);
+  for (let i = 0; i < readers.length; i += perTurn) {
+    if (i > 0) await nextTurn();
+    for (const reader of readers.slice(i, i + perTurn)) visitOne(reader, entries);
   }
 }
 
