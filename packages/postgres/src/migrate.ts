@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import type { Logger } from "@carillon/core";
 import pg from "pg";
+import { LOCK_CLASS, MIGRATE_LOCK } from "./locks.ts";
 import { SetupError, setupErrorFrom } from "./setup-error.ts";
 
 export interface MigrateOptions {
@@ -22,7 +23,6 @@ interface Migration {
 }
 
 const FOLDER = new URL("../migrations/", import.meta.url);
-const LOCK = "select pg_advisory_xact_lock(1667330668, 2)";
 const CONNECT_TIMEOUT_MS = 5_000;
 
 /** Throws `SetupError` where no retry helps: a newer schema, missing rights, a Postgres that is too old or not to be trusted. */
@@ -103,7 +103,7 @@ async function writeSettings(client: Client, settings: Readonly<Record<string, s
 async function inTransaction<T>(client: Client, work: () => Promise<T>): Promise<T> {
   await client.query("begin");
   try {
-    await client.query(LOCK);
+    await client.query(`select pg_advisory_xact_lock(${LOCK_CLASS}, ${MIGRATE_LOCK})`);
     const result = await work();
     await client.query("commit");
     return result;

@@ -2,6 +2,7 @@
 import type { Meter } from "@carillon/core";
 import { CarillonError, type Platform } from "@carillon/protocol";
 import type { Database, Transaction } from "./database.ts";
+import { ADDRESS_LOCK_CLASS } from "./locks.ts";
 
 export interface DeviceState {
   readonly token?: string | null | undefined;
@@ -24,8 +25,6 @@ export interface Device {
 /** More than a person has; the one that was registered longest ago makes room. */
 const MAX_PER_USER = 25;
 const ATTEMPTS = 3;
-/** A class of advisory locks of its own: those of an address. */
-const ADDRESS_LOCK = 1_667_330_669;
 
 export class Devices {
   readonly #database: Pick<Database, "rows" | "transaction">;
@@ -84,7 +83,7 @@ async function register(
   const address = [installationId, token, fid];
   // Two that claim one address come one after the other, on whichever nodes; rows that are there are locked in one order by all.
   await rows({
-    text: `select pg_advisory_xact_lock(${ADDRESS_LOCK}, hashtext($1)) where $1 is not null`,
+    text: `select pg_advisory_xact_lock(${ADDRESS_LOCK_CLASS}, hashtext($1)) where $1 is not null`,
     values: [token ?? fid],
   });
   await rows({

@@ -1,6 +1,7 @@
 /** Throws away what is old, a batch at a time, on one node at a time. */
 import type { Logger, Meter } from "@carillon/core";
 import type { Database } from "./database.ts";
+import { HOUSEKEEPING_LOCK, LOCK_CLASS } from "./locks.ts";
 
 export interface HousekeepingOptions {
   readonly database: Pick<Database, "transaction">;
@@ -15,8 +16,6 @@ const EVERY_MS = 600_000;
 const BATCH = 1_000;
 /** Firebase itself takes a token that was not used for so long for stale. */
 const DEVICE_IDLE_DAYS = 270;
-/** packages/postgres/src/locks.ts has the others. */
-const LOCK = "select pg_try_advisory_xact_lock(1667330668, 5) as held";
 
 /** By id where a table has one: rows were written in about that order, so that the oldest are found without an index for it. */
 const oldest = (table: string, at: string) =>
@@ -91,7 +90,7 @@ export class Housekeeping {
   /** Resolves with how many rows are gone: none while another node is at it. */
   #batch(text: string, age: string): Promise<number> {
     return this.#options.database.transaction(async ({ rows }) => {
-      const [lock] = await rows(LOCK);
+      const [lock] = await rows(`select pg_try_advisory_xact_lock(${LOCK_CLASS}, ${HOUSEKEEPING_LOCK}) as held`);
       if (lock?.held !== true) return 0;
       return (await rows({ text, values: [age] })).length;
     });

@@ -4,6 +4,7 @@ import { type Logger, Rarely } from "@carillon/core";
 import { type Db, PgBoss } from "pg-boss";
 import type { Database, Pool } from "./database.ts";
 import type { Client, PushJob, PushQueue } from "./jobs.ts";
+import { LOCK_CLASS, REDRIVE_LOCK } from "./locks.ts";
 
 /** A job as it is stored. */
 interface StoredJob extends PushJob {
@@ -156,7 +157,7 @@ export class PgBossQueue implements PushQueue {
     return this.#database.transaction(async ({ client, rows }) => {
       const db = dbOf(client);
       // One at a time, or two calls would both find the same.
-      await rows("select pg_advisory_xact_lock(1667330668, 6)");
+      await rows(`select pg_advisory_xact_lock(${LOCK_CLASS}, ${REDRIVE_LOCK})`);
       const data = Object.keys(match).length > 0 ? { data: match } : {};
       const dead = await this.#boss.findJobs<StoredJob>(DEAD, { ...data, queued: true, limit, db });
       if (dead.length === 0) return 0;
