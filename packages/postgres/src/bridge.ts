@@ -28,6 +28,8 @@ export interface BridgeState {
 const HEARTBEAT_MS = 2_000;
 const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 2_000;
+/** What held for so long was sound: the next retry is quick again. */
+const STEADY_MS = 10_000;
 
 export class PostgresBridge {
   readonly #options: BridgeOptions;
@@ -95,8 +97,7 @@ export class PostgresBridge {
         this.#lost(error);
       }
       if (stop.aborted) return;
-      // A connection that held for a while was a good one.
-      if (performance.now() - since > 10_000) retryMs = RETRY_MIN_MS;
+      if (performance.now() - since > STEADY_MS) retryMs = RETRY_MIN_MS;
       await sleep(retryMs * (0.5 + Math.random()), undefined, { signal: stop }).catch(() => {});
       retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
     }
@@ -184,7 +185,7 @@ export class PostgresBridge {
         if (stop.aborted) return;
         this.#problem = `the outbox is not read: ${(error as Error).message}`;
         this.#options.logger.error({ err: error }, "reading the outbox failed; beginning again from its cursor");
-        if (performance.now() - since > 10_000) retryMs = RETRY_MIN_MS;
+        if (performance.now() - since > STEADY_MS) retryMs = RETRY_MIN_MS;
         await sleep(retryMs, undefined, { signal: stop }).catch(() => {});
         retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
       } finally {
@@ -198,7 +199,7 @@ export class PostgresBridge {
   #leaseIs(held: boolean, signal: AbortSignal): Promise<void> {
     if (this.#lease.held === held || signal.aborted) return Promise.resolve();
     return new Promise((resolve) => {
-      const stop = this.#lease.once(held, done);
+      const stop = this.#lease.onBecoming(held, done);
       function done() {
         stop();
         signal.removeEventListener("abort", done);

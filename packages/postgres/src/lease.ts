@@ -36,8 +36,8 @@ export class AdvisoryLease implements Lease {
     this.#listeners.push(listener);
   }
 
-  /** Calls `listener` at every change to `held`; the returned function ends that. */
-  once(held: boolean, listener: () => void): () => void {
+  /** Calls `listener` whenever it becomes `held`; the returned function ends that. */
+  onBecoming(held: boolean, listener: () => void): () => void {
     const wrapped = (now: boolean) => {
       if (now === held) listener();
     };
@@ -105,7 +105,7 @@ export class AdvisoryLease implements Lease {
     if (this.#held === held) return;
     this.#held = held;
     this.#options.meter.set("lease", held ? 1 : 0, { lease: "bridge" });
-    this.#options.logger.info({ lease: "bridge" }, held ? "lease taken" : "lease given up");
+    this.#options.logger.info({ lease: "bridge", held }, held ? "took the lease" : "the lease is no longer held");
     for (const listener of [...this.#listeners]) listener(held);
   }
 }
