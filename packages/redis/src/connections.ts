@@ -11,7 +11,7 @@ import { Subscriptions } from "./subscriptions.ts";
 
 /** One of `url`, `host`, `sentinels` with `sentinelName`, or `clusterNodes`. */
 export interface RedisConnectOptions {
-  /** `redis[s]://[user[:password]@]host[:port][/db]`; what it names wins over nothing else given here. */
+  /** `redis[s]://[user[:password]@]host[:port][/db]`. What else is given here wins over what it names. */
   readonly url?: string;
   readonly host?: string;
   readonly port?: number;
@@ -20,7 +20,6 @@ export interface RedisConnectOptions {
   readonly tls?: boolean | NonNullable<RedisOptions["tls"]>;
   readonly sentinels?: readonly Address[];
   readonly sentinelName?: string;
-  readonly sentinelUsername?: string;
   readonly sentinelPassword?: string;
   readonly clusterNodes?: readonly Address[];
   readonly db?: number;
@@ -124,7 +123,6 @@ function baseOptions(options: RedisConnectOptions, names: RedisNames): Base {
     ...shared,
     sentinels: options.sentinels.map(({ host, port }) => ({ host, port })),
     name: options.sentinelName,
-    ...(options.sentinelUsername !== undefined && { sentinelUsername: options.sentinelUsername }),
     ...(options.sentinelPassword !== undefined && { sentinelPassword: options.sentinelPassword }),
     ...(shared.tls !== undefined && { enableTLSForSentinelMode: true, sentinelTLS: shared.tls }),
     sentinelRetryStrategy: () => jitter(100),

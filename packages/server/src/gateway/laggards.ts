@@ -17,8 +17,10 @@ export interface LaggardsOptions {
   readonly meter: Meter;
   readonly logger: Logger;
   readonly checkMs?: number;
-  readonly reachCheckMs?: number;
 }
+
+const CHECK_MS = 100;
+const REACH_CHECK_MS = 5000;
 
 export class Laggards {
   readonly #options: LaggardsOptions;
@@ -45,7 +47,7 @@ export class Laggards {
         stopListening();
         resolve();
       });
-      this.#timer ??= setInterval(() => this.#check(), this.#options.checkMs ?? 100);
+      this.#timer ??= setInterval(() => this.#check(), this.#options.checkMs ?? CHECK_MS);
     });
   }
 
@@ -58,8 +60,7 @@ export class Laggards {
     if (this.#waiting.size === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
-    } else if (performance.now() - this.#reachCheckedAt >= (this.#options.reachCheckMs ?? 5000))
-      void this.#checkReach();
+    } else if (performance.now() - this.#reachCheckedAt >= REACH_CHECK_MS) void this.#checkReach();
   }
 
   /** One read of the log for all. Positions of another epoch are told a gap when they have read on, not closed: Redis' death disconnects nobody. */

@@ -8,7 +8,6 @@ export interface UserConnectionsOptions {
   readonly seats: Seats | undefined;
   readonly meter: Pick<Meter, "count">;
   readonly logger: Logger;
-  readonly keepEveryMs?: number;
 }
 
 /** What of a transport is used. */
@@ -17,6 +16,7 @@ export interface Closes {
   onClose(listener: () => void): unknown;
 }
 
+/** Well within the time after which a seat that nobody speaks of is given up. */
 const KEEP_EVERY_MS = 180_000;
 
 /** Transports of each user, over all nodes. While Redis is away each node counts its own, which is counted. */
@@ -31,12 +31,12 @@ export class UserConnections {
   }
 
   start(): void {
-    const { seats, logger, keepEveryMs = KEEP_EVERY_MS } = this.#options;
+    const { seats, logger } = this.#options;
     if (seats === undefined) return;
     this.#timer = setInterval(() => {
       const held = [...this.#held].flatMap(([user, own]) => [...own.values()].map((seat) => [user, seat] as const));
       seats.keep(held).catch((error: unknown) => logger.debug({ err: error }, "keeping connection counts failed"));
-    }, keepEveryMs);
+    }, KEEP_EVERY_MS);
   }
 
   stop(): void {
