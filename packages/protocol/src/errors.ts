@@ -23,7 +23,6 @@ export const ERRORS = {
   INVALID_ID: { status: 422, retryable: false, title: "Not a user, role, tenant or installation id" },
   UNKNOWN_NAMESPACE: { status: 404, retryable: false, title: "No such refresh namespace" },
   UNKNOWN_EVENT: { status: 422, retryable: false, title: "No such event" },
-  NOT_SUBSCRIBED: { status: 422, retryable: false, title: "Subscribe to the channel first" },
   PAYLOAD_TOO_LARGE: { status: 413, retryable: false, closeCode: 1009, title: "The payload is too large" },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, retryable: false, title: "The Content-Type header must be application/json" },
   IDEMPOTENCY_KEY_REUSED: { status: 422, retryable: false, title: "The Idempotency-Key was used with another body" },
@@ -41,12 +40,6 @@ export const ERRORS = {
   TOO_MANY_LISTEN_CHANNELS: { status: 429, retryable: true, title: "Too many Postgres channels are in use" },
   TOO_MANY_CONNECTIONS: { status: 503, retryable: true, closeCode: 4101, title: "Too many connections" },
   RATE_LIMITED: { status: 429, retryable: true, closeCode: 4102, title: "Too many requests" },
-  TOO_SLOW: {
-    status: 503,
-    retryable: true,
-    closeCode: 4201,
-    title: "The connection fell further behind than the log reaches",
-  },
   DRAINING: { status: 503, retryable: true, closeCode: 4202, title: "This node is leaving service" },
   NOT_READY: { status: 503, retryable: true, closeCode: 4103, title: "This node is not ready yet" },
   BUS_UNAVAILABLE: {
