@@ -133,35 +133,26 @@ export function namePatterns() {
 
 /** `users=admin|manager;trips=driver` */
 export function namespaceRoles() {
+  const rules = rulesOf((namespace, value) => {
+    const roles = value.split("|").map((role) => role.trim());
+    const right = isChannelName(namespace) && roles.every(isPrincipalId);
+    return right ? ([namespace, new Set(roles)] as const) : undefined;
+  });
   return parsed((value): ReadonlyMap<string, ReadonlySet<string>> | undefined => {
-    const parts = value
-      .split(";")
-      .map((part) => part.trim())
-      .filter((part) => part !== "");
-    const entries = parts.map((part) => {
-      const [namespace = "", roles = "", ...rest] = part.split("=").map((side) => side.trim());
-      const names = roles.split("|").map((role) => role.trim());
-      const right = rest.length === 0 && isChannelName(namespace) && names.every(isPrincipalId);
-      return right ? ([namespace, new Set(names)] as const) : undefined;
-    });
-    return entries.every((entry) => entry !== undefined) ? new Map(entries) : undefined;
+    const entries = rules(value);
+    return entries === undefined ? undefined : new Map(entries);
   }, "namespaces with their roles, like users=admin|manager;trips=driver");
 }
 
 export function eventRoutes() {
-  return parsed((value): readonly EventRoute[] | undefined => {
-    const routes = value
-      .split(";")
-      .map((part) => part.trim())
-      .filter((part) => part !== "")
-      .map((part) => {
-        const [pattern = "", namespaces = "", ...rest] = part.split("=").map((side) => side.trim());
-        const names = list(namespaces);
-        const right = rest.length === 0 && NAME_PATTERN.test(pattern) && names.length > 0 && names.every(isChannelName);
-        return right ? { pattern, namespaces: unique(names) } : undefined;
-      });
-    return routes.every((route) => route !== undefined) ? routes : undefined;
-  }, "routes like trip.*=trips,notifications;user.*=users");
+  return parsed(
+    rulesOf((pattern, value): EventRoute | undefined => {
+      const namespaces = list(value);
+      const right = NAME_PATTERN.test(pattern) && namespaces.length > 0 && namespaces.every(isChannelName);
+      return right ? { pattern, namespaces: unique(namespaces) } : undefined;
+    }),
+    "routes like trip.*=trips,notifications;user.*=users",
+  );
 }
 
 export function firebaseAccount() {
@@ -179,18 +170,10 @@ export function firebaseAccount() {
 /** `SYSTEM_*=always;*=device-not-foreground` */
 export function pushPolicy() {
   return parsed(
-    (value): readonly PushRule[] | undefined => {
-      const rules = value
-        .split(";")
-        .map((part) => part.trim())
-        .filter((part) => part !== "")
-        .map((part) => {
-          const [pattern = "", name = "", ...rest] = part.split("=").map((side) => side.trim());
-          const when = PUSH_WHEN.find((known) => known === name);
-          return rest.length === 0 && NAME_PATTERN.test(pattern) && when !== undefined ? { pattern, when } : undefined;
-        });
-      return rules.every((rule) => rule !== undefined) ? rules : undefined;
-    },
+    rulesOf((pattern, name): PushRule | undefined => {
+      const when = PUSH_WHEN.find((known) => known === name);
+      return NAME_PATTERN.test(pattern) && when !== undefined ? { pattern, when } : undefined;
+    }),
     `rules like SYSTEM_ALERT=always;*=device-not-foreground, each with ${PUSH_WHEN.join(", ")}`,
   );
 }
@@ -257,9 +240,24 @@ function isProxy(part: string): boolean {
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
 }
 
+/** `left=right;left=right`, each read by `read`; `undefined` where it can't read one. */
+function rulesOf<T>(read: (left: string, right: string) => T | undefined) {
+  return (value: string): readonly T[] | undefined => {
+    const rules = split(value, ";").map((rule) => {
+      const [left = "", right = "", ...rest] = rule.split("=").map((side) => side.trim());
+      return rest.length === 0 ? read(left, right) : undefined;
+    });
+    return rules.every((rule) => rule !== undefined) ? rules : undefined;
+  };
+}
+
 function list(value: string): string[] {
+  return split(value, ",");
+}
+
+function split(value: string, separator: string): string[] {
   return value
-    .split(",")
+    .split(separator)
     .map((part) => part.trim())
     .filter((part) => part !== "");
 }
