@@ -40,6 +40,15 @@ test.each([
   expect(err).toContain(told);
 });
 
+test("only a command that has --text offers it for what is not JSON", async () => {
+  const published = await carillon(["publish", "chat", "{id:7}"]);
+  const refreshed = await carillon(["refresh", "trips", "ALL", "--payload", "{id:7}"]);
+
+  expect(published.err).toContain("or say --text");
+  expect(refreshed.err).toContain("quote it for the shell");
+  expect(refreshed.err).not.toContain("--text");
+});
+
 test("without a node a call fails soon and says how to name one", async () => {
   const url = `http://127.0.0.1:${await freePort()}`;
 

@@ -42,7 +42,8 @@ async function publish(name: string, argument: string | undefined, options: Opti
   const text = argument === undefined || argument === "-" ? await fromStdin(argument, io) : argument;
   if (text === "" && options.text !== true)
     throw usage("the payload is empty", "write null for a message without content");
-  const payload = options.text === true ? JSON.stringify(text) : jsonText(text, "payload");
+  const payload =
+    options.text === true ? JSON.stringify(text) : jsonText(text, "payload", ", or say --text to send it as a string");
   const to = audienceOf(options);
   if (to === undefined) {
     report(await send(`/api/notifications/${encodeURIComponent(channel)}`, payload, options, io), options, io);
@@ -51,7 +52,7 @@ async function publish(name: string, argument: string | undefined, options: Opti
   // The call for one message has no place for `to`.
   const head = `"channel":${JSON.stringify(channel)},"to":${JSON.stringify(to)}`;
   const body = `{"publications":[{${head},"payload":${payload}}]}`;
-  const { results } = (await send("/api/publications", body, options, io)) as unknown as BatchAnswer;
+  const { results } = await send<BatchAnswer>("/api/publications", body, options, io);
   const { id, error } = results[0] ?? {};
   if (id === undefined) throw new Failure(`the node refuses: ${error?.message} (${error?.code})`);
   report({ id, channel }, options, io);

@@ -53,8 +53,8 @@ export function audienceOf(options: PublishingOptions): object | undefined {
   });
 }
 
-export async function send(path: string, body: string, options: PublishingOptions, io: Io): Promise<Accepted> {
-  return await call<Accepted>(endpointOf(options, io), path, {
+export function send<T = Accepted>(path: string, body: string, options: PublishingOptions, io: Io): Promise<T> {
+  return call<T>(endpointOf(options, io), path, {
     method: "POST",
     body,
     // One for the whole call: an answer that got lost must not become a second publication.
@@ -67,13 +67,13 @@ export function report({ id, channel }: Accepted, options: PublishingOptions, io
   io.out.write(options.json === true ? `${JSON.stringify({ id, channel })}\n` : `${id}  ${channel}\n`);
 }
 
-/** JSON text as it was typed, so that its numbers keep their digits. */
-export function jsonText(text: string, what: string): string {
+/** JSON text as it was typed, so that its numbers keep their digits. `orElse`: what else the command would take. */
+export function jsonText(text: string, what: string, orElse = ""): string {
   try {
     JSON.parse(text);
     return text;
   } catch {
-    throw usage(`the ${what} is not JSON`, `quote it for the shell ('{"id":7}'), or say --text to send it as a string`);
+    throw usage(`the ${what} is not JSON`, `quote it for the shell ('{"id":7}')${orElse}`);
   }
 }
 
