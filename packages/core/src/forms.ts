@@ -42,7 +42,7 @@ export function refreshesFromEvent(
 ): Draft[] | undefined {
   const value = withoutEnvelope(decode(text));
   const scope = eventScope(name, value);
-  const audience = isPlainObject(value) ? audienceOf(value.to) : {};
+  const audience = isPlainObject(value) && namesAudience(value.to) ? audienceOf(value.to) : {};
   if (scope === undefined || audience === undefined) return undefined;
   return namespaces
     .filter((namespace) => options.namespaces.has(namespace))
@@ -86,6 +86,11 @@ function audienceOf(to: unknown): Pick<Draft, "to"> | undefined {
   if (to === undefined || to === null) return {};
   const { success, data } = audienceSchema.safeParse(to);
   return success ? { to: data } : undefined;
+}
+
+/** An event's `to` may be a word of its own domain (`{"from":"PENDING","to":"APPROVED"}`): recipients are an object that names a list of them. */
+function namesAudience(to: unknown): boolean {
+  return isPlainObject(to) && Object.keys(audienceSchema.in.shape).some((list) => Object.hasOwn(to, list));
 }
 
 function eventScope(name: string, value: unknown): string | undefined {

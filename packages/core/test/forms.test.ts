@@ -162,11 +162,20 @@ describe("a domain event", () => {
     ]);
   });
 
-  test("recipients that can't be read stop it, and none are everybody", () => {
-    expect(refreshesFromEvent("trip.x", '{"to":"42"}', ["trips"], options)).toBeUndefined();
-    expect(refreshesFromEvent("trip.x", '{"to":null}', ["trips"], options)).toEqual([
-      { channel: "trips", scope: "TRIP_X" },
-    ]);
+  test.each(['{"to":{"users":"42"}}', '{"to":{"users":[""]}}', '{"to":{"users":["42"],"city":"Ulm"}}'])(
+    "recipients that can't be read stop it: %s",
+    (text) => expect(refreshesFromEvent("trip.x", text, ["trips"], options)).toBeUndefined(),
+  );
+
+  test.each([
+    '{"from":"PENDING","to":"APPROVED"}',
+    '{"to":null}',
+    '{"to":{}}',
+    '{"to":{"city":"Ulm"}}',
+    '{"to":["a"]}',
+    '{"pattern":"trip.x","data":{"to":"APPROVED"}}',
+  ])("a `to` that names no recipients is the event's own affair, and everybody hears it: %s", (text) => {
+    expect(refreshesFromEvent("trip.x", text, ["trips"], options)).toEqual([{ channel: "trips", scope: "TRIP_X" }]);
   });
 });
 
