@@ -126,8 +126,8 @@ const FIXES: { readonly [code in ErrorCode]?: (endpoint: Endpoint) => string } =
   FORBIDDEN: () =>
     "use a key with that right (API_KEYS=name:secret:publish:*+refresh:*+operate), or another user's token",
   UNKNOWN_NAMESPACE: () => "name one of the node's NAMESPACES, or use carillon publish for a channel that is none",
-  BUS_UNAVAILABLE: () => "carillon doctor says what is wrong with Redis; nothing was published",
+  BUS_UNAVAILABLE: () => "carillon doctor says what is wrong with Redis; nothing was acknowledged",
   NOT_READY: () => "carillon doctor says what the node waits for",
   INGRESS_DISABLED: () => "add rest to the node's INGRESS",
-  NOT_CONFIGURED: () => "set DATABASE_URL for the node",
+  NOT_CONFIGURED: () => "start the node with the settings that it names",
 };

@@ -12,7 +12,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { carillon } from "./support.ts";
 
 const JWT_SECRET = "a secret of more than thirty-two characters";
-const API_KEYS = "all:the-secret,orders:the-other-secret:publish:orders";
+const API_KEYS = "all:the-secret,orders:the-other-secret:publish:orders,ops:the-third-secret:operate";
 
 let postgres: PostgresServer;
 let node: NodeServer;
@@ -85,6 +85,12 @@ test.each([
   [{ CARILLON_KEY: "all:the-secret" }, ["publish", "orders", "1"], "401 UNAUTHENTICATED", "without its name"],
   [{ CARILLON_KEY: "the-other-secret" }, ["publish", "chat", "1"], "403 FORBIDDEN", "use a key with that right"],
   [{}, ["refresh", "fleet"], "404 UNKNOWN_NAMESPACE", "NAMESPACES"],
+  [
+    { CARILLON_KEY: "the-third-secret" },
+    ["push", "redrive"],
+    "need FIREBASE_CREDENTIALS (501",
+    "settings that it names",
+  ],
 ])("what the node refuses is told with what to do: %j %j", async (other, args, told, fix) => {
   const { code, out, err } = await carillon(args, { env: { ...env, ...other } });
 

@@ -52,7 +52,7 @@ export const ERRORS = {
     retryable: true,
     title: "Postgres is unavailable: not acknowledged, retry with the same Idempotency-Key",
   },
-  NOT_CONFIGURED: { status: 501, retryable: false, title: "This deployment has no Postgres configured" },
+  NOT_CONFIGURED: { status: 501, retryable: false, title: "This deployment lacks settings that the call needs" },
   INTERNAL: { status: 500, retryable: true, title: "Internal error" },
 } as const satisfies Record<string, ErrorKind>;
 
