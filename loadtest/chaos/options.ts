@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { createTable, watchTable } from "./load/postgres.ts";
 import { scenarios } from "./scenarios/all.ts";
 import type { Scenario } from "./scenarios/scenario.ts";
 
@@ -50,7 +51,9 @@ Against a deployment that is there already (only scenarios that break nothing bu
 
   --url <url>        its address
   --redis <url>      publishes there too
-  --database <url>   publishes there too (its table ${"`chaos_orders`"} must exist and be watched on channel orders)
+  --database <url>   publishes there too, once its owner has run:
+                     ${createTable};
+                     ${watchTable};
   --key <secret>     an API key, for REST
   --token <jwt>      what the clients come with; needs channels and rooms "*", and publish "chat"`;
 

@@ -53,6 +53,8 @@ export interface Run {
 }
 
 const maxSamples = 40;
+/** Publications of one lane. */
+const enoughToJudge = 5;
 
 export function resultOf(run: Run): Result {
   const { clients, vanished, vanishedUntold } = run.verdict;
@@ -96,8 +98,8 @@ type Counts = Pick<
   "gapsTold" | "silentlyLost" | "doubledIds" | "doubledPublications" | "repeatedUnnamed" | "outOfOrder" | "overheard"
 >;
 
-function faultsOf({ scenario, stuck }: Run, counts: Counts): string[] {
-  const faults: string[] = [];
+function faultsOf({ scenario, stuck, publications }: Run, counts: Counts): string[] {
+  const faults = shutOutLanes(publications).map(({ lane }) => `nothing from ${lane} was accepted`);
   if (counts.silentlyLost > 0) faults.push("lost in silence");
   if (counts.doubledIds > 0) faults.push("an id twice");
   if (counts.doubledPublications > 0 && !scenario.losesRedisData) faults.push("a publication twice");
@@ -105,6 +107,14 @@ function faultsOf({ scenario, stuck }: Run, counts: Counts): string[] {
   if (counts.overheard > 0) faults.push("heard what was for others");
   if (stuck.length > 0) faults.push(`${stuck.length} clients never came back`);
   return faults;
+}
+
+/** Those that never got anything in: a run shows nothing of their ingress. */
+function shutOutLanes(publications: readonly Publication[]): { lane: string; why: string }[] {
+  const lanes = Map.groupBy(publications, ({ tag }) => tag.slice(0, tag.lastIndexOf(".")));
+  return [...lanes]
+    .filter(([, sent]) => sent.length >= enoughToJudge && sent.every(({ outcome }) => outcome !== "accepted"))
+    .map(([lane, sent]) => ({ lane, why: sent.at(-1)?.error ?? "no answer" }));
 }
 
 function warningsOf({ scenario, stock, deaths, verdict }: Run, counts: Counts): string[] {
@@ -117,7 +127,7 @@ function warningsOf({ scenario, stock, deaths, verdict }: Run, counts: Counts): 
   return warnings;
 }
 
-function samplesOf({ verdict, startedAt }: Run): string[] {
+function samplesOf({ verdict, publications, startedAt }: Run): string[] {
   const seconds = (at: number) => `${((at - startedAt) / 1000).toFixed(2)}s`;
   const samples = verdict.clients.flatMap((client) => [
     ...client.lost.map(({ tag, channel, ids, sentAt }) => ({
@@ -131,10 +141,11 @@ function samplesOf({ verdict, startedAt }: Run): string[] {
   ]);
   // Some of each kind, the earliest first: what comes later mostly follows from it.
   const byKind = Map.groupBy(samples, ({ kind }) => kind);
-  return [...byKind.values()].flatMap((list) =>
+  const earliest = [...byKind.values()].flatMap((list) =>
     list
       .sort((a, b) => a.at - b.at)
       .slice(0, maxSamples)
       .map(({ text }) => text),
   );
+  return [...shutOutLanes(publications).map(({ lane, why }) => `${lane}: ${why}`), ...earliest];
 }

@@ -17,6 +17,8 @@ export interface Publication {
   readonly promised: boolean;
   /** `unknown`: no answer came; it may be in the log. */
   outcome: "accepted" | "refused" | "unknown";
+  /** Why it was not accepted, or is not known to be. */
+  error?: string;
   /** Where the ingress tells it; the checker learns the others from those who heard them. */
   id?: string;
   /** The attempt that was answered, or the last one. */

@@ -24,6 +24,7 @@ export class Ledger {
       if (id !== undefined) publication.id = id;
       this.accepted++;
     } catch (error) {
+      publication.error = (error as Error).message;
       if (error instanceof Refused) publication.outcome = "refused";
     }
   }

@@ -20,6 +20,8 @@ interface Statement {
 }
 
 export const chaosTable = "chaos_orders";
+export const createTable = `create table ${chaosTable} (id bigint generated always as identity primary key, tag text not null)`;
+export const watchTable = `select carillon.watch('${chaosTable}', 'orders')`;
 
 const asPayload = (tag: string): string => JSON.stringify({ tag });
 const statements: Readonly<Record<PostgresForm, Statement>> = {

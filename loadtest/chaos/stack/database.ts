@@ -1,8 +1,6 @@
 /** What publishers need in Postgres: a table whose inserts are heard. */
 import { type PostgresServer, waitFor } from "@carillon/testkit";
-import { chaosTable } from "../load/postgres.ts";
-
-const createTable = `create table ${chaosTable} (id bigint generated always as identity primary key, tag text not null)`;
+import { chaosTable, createTable, watchTable } from "../load/postgres.ts";
 
 /** After the nodes' own migrations. */
 export async function prepareDatabase(postgres: PostgresServer): Promise<void> {
@@ -13,7 +11,7 @@ export async function prepareDatabase(postgres: PostgresServer): Promise<void> {
       timeoutMs: 30_000,
     },
   );
-  await postgres.query(`${createTable}; select carillon.watch('${chaosTable}', 'orders')`);
+  await postgres.query(`${createTable}; ${watchTable}`);
 }
 
 /** The same calls, as applications on the stock stack have them: all of them NOTIFY. */
