@@ -10,6 +10,7 @@ import {
   type Log,
   MemoryTokenBucket,
   type Publish,
+  Rarely,
 } from "@carillon/core";
 import { CarillonError } from "@carillon/protocol";
 import type { Query, Row } from "./connection.ts";
@@ -43,6 +44,7 @@ const RETRY_MAX_MS = 2_000;
 const REBUILD_EVERY_MS = 60_000;
 /** Each window costs Postgres some statements and a commit, whatever is in it; and with them the writers, where its cores are busy. */
 const WINDOWS_PER_S = 150;
+const WARN_EVERY_MS = 60_000;
 
 /**
  * Two ways into a window, since each alone is slow somewhere. What began after `lo` has ids above `lo_id`: by id, of which few are not in
@@ -85,6 +87,7 @@ export class OutboxReader {
   readonly #pageRows: number;
   readonly #pageBytes: number;
   readonly #windows = new MemoryTokenBucket(WINDOWS_PER_S);
+  readonly #rarely = new Rarely(WARN_EVERY_MS);
   #hinted = false;
   #wake: (() => void) | undefined;
   #rebuiltAt = Number.NEGATIVE_INFINITY;
@@ -180,7 +183,7 @@ export class OutboxReader {
 
   /** Waits until there is something to read, tidying up meanwhile. */
   async #next(cursor: Cursor, signal: AbortSignal, onWhole: () => void): Promise<Cursor> {
-    let untidy = await this.#retention.sweep(cursor);
+    let untidy = await this.#sweep(cursor);
     while (!signal.aborted) {
       this.#hinted = false;
       await this.#rebuildCaptures();
@@ -193,7 +196,7 @@ export class OutboxReader {
       }
       this.#options.meter.set("bridgeLagSeconds", 0);
       onWhole();
-      if (untidy) untidy = await this.#retention.sweep(cursor);
+      if (untidy) untidy = await this.#sweep(cursor);
       else await this.#idle(signal);
     }
     return cursor;
@@ -216,9 +219,23 @@ export class OutboxReader {
   async #rebuildCaptures(): Promise<void> {
     if (performance.now() - this.#rebuiltAt < REBUILD_EVERY_MS) return;
     this.#rebuiltAt = performance.now();
-    const [row] = await this.#query("select carillon.rebuild()");
+    const [row] = await this.#upkeep(this.#query("select carillon.rebuild()"), [["0"]]);
     if (row?.[0] !== "0")
       this.#options.logger.info({ rewritten: Number(row?.[0]) }, "capture functions of altered tables rewritten");
+  }
+
+  #sweep(cursor: Cursor): Promise<boolean> {
+    return this.#upkeep(this.#retention.sweep(cursor), false);
+  }
+
+  /** Whoever holds a lock, or so much that is dead that a statement takes too long, must not hold up what is to be published. */
+  #upkeep<T>(work: Promise<T>, otherwise: T): Promise<T> {
+    return work.catch((error: unknown) => {
+      this.#rarely.say("upkeep", (heldBack) =>
+        this.#options.logger.warn({ err: error, heldBack }, "upkeep of the outbox failed; it is tried again later"),
+      );
+      return otherwise;
+    });
   }
 
   async #tellGap(position: FencePosition, cause: GapCause, signal: AbortSignal): Promise<void> {

@@ -21,6 +21,9 @@ export class Retention {
       this.#sweptId = 0;
       this.#startedAt = performance.now();
     }
+    const after = this.#sweptId;
+    // What fails is left for the next time from the start: tried again at once, it would fail again.
+    this.#sweptId = cursor.loId;
     const [row] = await this.#query(
       `with gone as (
          delete from carillon.outbox where id = any (array(
@@ -28,10 +31,11 @@ export class Retention {
            where id > $1 and id <= $2 and pg_visible_in_snapshot(xid, $3::pg_snapshot) order by id limit ${BATCH}
          )) returning id
        ) select count(*), max(id) from gone`,
-      [this.#sweptId, cursor.loId, cursor.lo],
+      [after, cursor.loId, cursor.lo],
       { name: "sweep" },
     );
-    if (row?.[1] != null) this.#sweptId = Number(row[1]);
-    return Number(row?.[0]) === BATCH;
+    const more = Number(row?.[0]) === BATCH;
+    if (more) this.#sweptId = Number(row?.[1]);
+    return more;
   }
 }

@@ -187,6 +187,24 @@ test("published rows go, those of an open transaction stay until they are publis
   await log.waitForPublications(1, "late");
 });
 
+test("upkeep that somebody holds up does not hold up what is published", async () => {
+  const url = await migratedDatabase();
+  const log = new RecordingLog();
+  await queryAt(url, "create table gone (id int); select carillon.watch('gone', 'gone'); drop table gone");
+  const holder = await connectTo(url);
+  await holder.query("begin; select from carillon.watched for update");
+  await runningBridge(url, log);
+  await queryAt(url, "select carillon.publish('chat', '1')");
+  await log.waitForPublications(1);
+  await holder.query("select from carillon.outbox for update");
+
+  await queryAt(url, "select carillon.publish('chat', '2')");
+  await log.waitForPublications(2);
+  await queryAt(url, "select carillon.publish('chat', '3')");
+
+  await log.waitForPublications(3);
+});
+
 describe("an outbox that does not fit", () => {
   test("to this cluster: what is there is published after a gap is told", async () => {
     const url = await migratedDatabase();
