@@ -151,7 +151,8 @@ export class PostgresSide {
     let listening: readonly string[] = settings.pgChannels;
     const listen = async () => {
       const custom = (await interest.wanted()).filter((channel) => isCustom(channel) && isListenable(channel));
-      listening = [...settings.pgChannels, ...custom].slice(0, settings.maxListenChannels);
+      // Each node bounds its own part of these, and has acked it.
+      listening = [...settings.pgChannels, ...custom];
       await bridge.setListenChannels(listening);
     };
     const listenOrLog = () =>

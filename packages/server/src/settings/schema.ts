@@ -107,7 +107,7 @@ export const SCHEMA = {
   MIGRATE: { rule: onOff(), default: "on", about: "Whether this node brings the schema `carillon` up to date at start." },
   PG_CHANNELS: { rule: channelNames(), default: "", defaultText: "`chat,orders,system,notifications` and both spellings of each refresh namespace", about: "Channels whose NOTIFY is always heard." },
   PG_CUSTOM_CHANNELS: { rule: namePattern(), default: "*", about: "Pattern of the other channels that are heard while somebody subscribes to them; `|` parts alternatives." },
-  MAX_LISTEN_CHANNELS: { rule: wholeNumber(1, 100_000), default: "1000", about: "Most Postgres channels listened to at once." },
+  MAX_LISTEN_CHANNELS: { rule: wholeNumber(1, 100_000), default: "1000", about: "Most custom channels that one node's clients may have listened to in Postgres." },
   WATCH_MAX_ROWS: { rule: wholeNumber(1, 100_000), default: "1000", about: "Above this many rows in one statement a watched table publishes their number instead of each row." },
 
   NOTIFY_ROUTES: { rule: eventRoutes(), default: "TRIP_*|VEHICLE_*=trips;USER_*=users", about: "Which types of notification refresh which namespaces beside `/notifications`: `pattern=namespace,…;…`." },
