@@ -15,7 +15,8 @@ import {
 import { CarillonError } from "@carillon/protocol";
 import type { Query, Row } from "./connection.ts";
 import { advance, type Cursor, FENCE_SOURCE, type GapCause, openCursor, poll, reload } from "./cursor.ts";
-import { OutboxRows, ROW_COLUMNS, type RowOptions } from "./outbox-row.ts";
+import { OutboxRows, type RowOptions } from "./outbox-row.ts";
+import { PAGE } from "./page.ts";
 import { Retention } from "./retention.ts";
 
 export interface ReaderOptions extends RowOptions {
@@ -45,39 +46,6 @@ const REBUILD_EVERY_MS = 60_000;
 /** Each window costs Postgres some statements and a commit, whatever is in it; and with them the writers, where its cores are busy. */
 const WINDOWS_PER_S = 150;
 const WARN_EVERY_MS = 60_000;
-
-/**
- * Two ways into a window, since each alone is slow somewhere. What began after `lo` has ids above `lo_id`: by id, of which few are not in
- * the window. What was under way in `lo` may have early ids among millions of deleted ones: by transaction. `is true` keeps the first
- * from using the other's index, which would sort the rest of the window for every page.
- */
-const PAGE = `
-  select ${ROW_COLUMNS}, through, case when through = size then extract(epoch from clock_timestamp() - at) end
-  from (
-    select *, sum(size) over (order by id) as through
-    from (
-      select *, coalesce(octet_length(payload), 0) + coalesce(octet_length(raw), 0) + coalesce(octet_length(audience), 0) + 100 as size
-      from (
-        (select o.* from carillon.outbox o
-         where o.id > greatest($3::bigint, $4::bigint)
-           and (o.xid >= greatest($5::xid8, pg_snapshot_xmax($1::pg_snapshot))) is true
-           and pg_visible_in_snapshot(o.xid, $2::pg_snapshot)
-         order by o.id limit $6)
-        union all
-        (select o.*
-         from (
-           select pg_snapshot_xip($1::pg_snapshot)
-           union all
-           select x::text::xid8
-           from generate_series(pg_snapshot_xmax($1::pg_snapshot)::text::bigint, $5::xid8::text::bigint - 1) x
-         ) late (xid),
-         lateral (
-           select o.* from carillon.outbox o where o.xid = late.xid and o.id > $3::bigint order by o.id limit $6
-         ) o
-         where pg_visible_in_snapshot(late.xid, $2::pg_snapshot))
-      ) parts order by id limit $6
-    ) page
-  ) counted where through - size < $7 order by id`;
 
 export class OutboxReader {
   readonly #query: Query;

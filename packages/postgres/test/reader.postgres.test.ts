@@ -39,6 +39,23 @@ test("a transaction that takes its id early and commits late is delivered", asyn
   expect(await log.publications()).toHaveLength(52);
 });
 
+test("a transaction that took millions of ids for its savepoints while no other ended holds up nothing", async () => {
+  const url = await migratedDatabase();
+  const log = new RecordingLog();
+  // As its snapshot and the id after it would be then.
+  await queryAt(url, "update carillon.cursor set hi_xid = (pg_snapshot_xmax(hi)::text::bigint + 50000000)::text::xid8");
+  await runningBridge(url, log, { pageRows: 3 });
+
+  for (const channel of ["a", "b"]) {
+    await queryAt(url, "select carillon.publish($1, to_jsonb(g)) from generate_series(1, 5) g", [channel]);
+  }
+
+  const published = await log.waitForPublications(10);
+  expect(published.map(({ channel, payload }) => `${channel}${payload}`)).toEqual(
+    ["a", "b"].flatMap((channel) => [1, 2, 3, 4, 5].map((n) => `${channel}${n}`)),
+  );
+});
+
 test("under 16 writers every row's changes arrive once and in the order of their commits", async () => {
   const url = await migratedDatabase();
   const log = new RecordingLog();

@@ -26,7 +26,8 @@ test("a NOTIFY reaches every custom channel whose subscription was acked, and on
   for (const channel of channels.flat()) await queryAt(stage.databaseUrl, "select pg_notify($1, '1')", [channel]);
 
   for (const [node, client] of clients.entries()) {
-    const heard = () => client.events.filter(({ event }) => event === "notification").map(({ args }) => args[0].channel);
+    const heard = () =>
+      client.events.filter(({ event }) => event === "notification").map(({ args }) => args[0].channel);
     await waitFor(() => heard().length === PER_NODE, { what: `all of ${channels[node]}; heard ${heard()}` });
     expect(await client.socket.emitWithAck("subscribe", { channel: "custom.more" })).toMatchObject({
       error: { code: "TOO_MANY_LISTEN_CHANNELS" },
