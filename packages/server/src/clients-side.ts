@@ -15,6 +15,7 @@ import type { Connection } from "./gateway/connection.ts";
 import { CredentialWatch } from "./gateway/credential-watch.ts";
 import type { EngineConnection } from "./gateway/engine.ts";
 import { Gateway } from "./gateway/gateway.ts";
+import { companionsOf } from "./gateway/hubs.ts";
 import { incomingWatch } from "./gateway/incoming.ts";
 import { attachWithGate, createIoServer, type Gate, refusalOfNew } from "./gateway/io-server.ts";
 import { Laggards } from "./gateway/laggards.ts";
@@ -203,6 +204,7 @@ export class ClientsSide {
       authenticator,
       policy,
       connections: () => gateway.everyone(),
+      companions: companionsOf,
       save: (connection) => sessions.save(connection),
       meter,
       logger,

@@ -14,6 +14,8 @@ export interface CredentialWatchOptions {
   readonly authenticator: Authenticator;
   readonly policy: Policy;
   readonly connections: () => Iterable<Connection>;
+  /** Those on its transport, itself among them: any client may ask often, and a node has thousands of others. */
+  readonly companions: (connection: Connection) => Iterable<Connection>;
   /** The session record no longer has what was taken away. */
   readonly save: (connection: Connection) => Promise<void>;
   readonly meter: Meter;
@@ -53,8 +55,7 @@ export class CredentialWatch {
       setImmediate(() => connection.transport.close("FORBIDDEN"));
       throw new CarillonError("FORBIDDEN", "the token is another user's");
     }
-    for (const other of this.#options.connections()) {
-      if (other.transport !== connection.transport) continue;
+    for (const other of this.#options.companions(connection)) {
       this.#become(other, principal);
       // One that is joining judged by the old rights until just now.
       if (other.state !== "live") void other.whole.then(() => this.#become(other, principal));

@@ -1,5 +1,5 @@
 /** The places that clients connect to, and who is there. */
-import type { Namespace, Server } from "socket.io";
+import type { Namespace, Server, Socket } from "socket.io";
 import type { RoomIndex } from "./audience.ts";
 import type { Connection } from "./connection.ts";
 import type { FrameStyle, IdForm } from "./frames.ts";
@@ -60,6 +60,13 @@ export class Hubs {
     }
     return audience;
   }
+}
+
+/** Those who share its transport, and itself, once let in. Socket.IO knows them; a plain client has its transport to itself. */
+export function companionsOf(connection: Connection): Connection[] {
+  const { client } = connection.socket as { readonly client?: { readonly nsps: ReadonlyMap<string, Socket> } };
+  if (client === undefined) return [connection];
+  return [...client.nsps.values()].map(({ data }) => data.connection as Connection);
 }
 
 function hub(io: HubsOptions["io"], name: string, ownChannel: string | undefined): SocketIoHub {
