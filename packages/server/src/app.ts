@@ -161,6 +161,7 @@ export async function startApp(settings: Settings, node: string, logger: PinoLog
     tickets: auth.tickets,
     quotas,
     ...(serves && { streams: clients.streams }),
+    takesClients: (port) => wsServer === undefined || port === portOf(wsServer),
     health,
     presence: backbone.presence,
     cluster,

@@ -97,6 +97,8 @@ export interface HttpDeps {
   readonly quotas?: CallerQuotas;
   /** Absent where this node serves no clients. */
   readonly streams?: Pick<Streams, "open">;
+  /** Whether clients connect on the port that a request came in by: with `WS_PORT` they do there alone. Absent: on any. */
+  readonly takesClients?: (port: number | undefined) => boolean;
   readonly health: { readonly state: NodeState; readiness(): Promise<Readiness> };
   readonly cluster: {
     nodes(): Promise<NodesView>;

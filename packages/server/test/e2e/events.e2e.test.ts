@@ -252,9 +252,11 @@ describe("who may", () => {
   });
 });
 
-test("with WS_PORT both are there", async () => {
+test("with WS_PORT streams and plain WebSockets are there, and no longer on PORT", async () => {
   const node = await startNode({ ...QUICK, WS_PORT: "0" });
   const port = node.logs.find(({ msg }) => msg === "listening")?.wsPort;
+  expect(await api(node.url).get("/events?channel=news")).toMatchObject({ status: 404, body: { code: "NOT_FOUND" } });
+  expect(await api(node.url).get("/ws")).toMatchObject({ status: 404, body: { code: "NOT_FOUND" } });
   const stream = await connect(`http://127.0.0.1:${port}`, { query: { channel: "news" } });
   await stream.next("ready");
 

@@ -24,9 +24,15 @@ const stream = {
 };
 
 /** `GET /events`, and what a plain request for `/ws` is told. */
-export function connectRoutes({ streams }: Pick<HttpDeps, "streams">): FastifyPluginAsyncZod {
+export function connectRoutes({
+  streams,
+  takesClients = () => true,
+}: Pick<HttpDeps, "streams" | "takesClients">): FastifyPluginAsyncZod {
   return async (app) => {
     if (streams === undefined) return;
+    app.addHook("onRequest", async ({ raw }) => {
+      if (!takesClients(raw.socket.localPort)) throw new CarillonError("NOT_FOUND", "clients connect on WS_PORT");
+    });
     app.get(
       "/events",
       {
