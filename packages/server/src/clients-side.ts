@@ -3,7 +3,7 @@
  * them so, their requests and limits, and the doors by which they come in.
  */
 import type { Server as HttpServer, IncomingMessage } from "node:http";
-import type { History, Interest, Log, Logger, Meter, Publisher, Rarely, Ring, Sequencer } from "@carillon/core";
+import type { History, Interest, Log, Logger, Meter, Publisher, Ring, Sequencer } from "@carillon/core";
 import { CHANNEL_NAMESPACES, type Position } from "@carillon/protocol";
 import type { Auth } from "./auth/build.ts";
 import type { Principal } from "./auth/principal.ts";
@@ -60,7 +60,6 @@ export interface ClientsSideOptions {
   readonly pagePort: () => number | undefined;
   readonly meter: Meter;
   readonly logger: Logger;
-  readonly rarely: Pick<Rarely, "say">;
 }
 
 /** Bytes of a client's message beyond its payload. Generous, so that what is too large is answered and not cut off. */
@@ -97,7 +96,7 @@ export class ClientsSide {
 
   constructor(options: ClientsSideOptions) {
     const { settings, node, backbone, auth, log, ring, sequencer, history, publisher, interest } = options;
-    const { quotas, attendance, seen, health, pagePort, meter, logger, rarely } = options;
+    const { quotas, attendance, seen, health, pagePort, meter, logger } = options;
     const { limits, logMaxEntries, highWaterBytes, pingIntervalMs, pingTimeoutMs, connectTimeoutMs } = settings;
     const { authenticator, policy, tickets, revocations } = auth;
     const namespaces = new Set(settings.namespaces);
@@ -173,7 +172,6 @@ export class ClientsSide {
       limits: { ...perConnection, unsentBytes: maxUnsentBytes },
       meter,
       logger,
-      rarely,
     });
     const wsHub = new PlainHub("ws", plainCodec);
     const eventsHub = new PlainHub("events", sseCodec);

@@ -1,12 +1,38 @@
 /** What messages on the lossy feeds mean here: the forms of core with this deployment's namespaces, routes and limits. */
-import { publicationFromNotify, refreshesFromEvent, refreshFrom } from "@carillon/core";
+import {
+  type Logger,
+  type Meter,
+  publicationFromNotify,
+  Rarely,
+  refreshesFromEvent,
+  refreshFrom,
+} from "@carillon/core";
 import { canonicalChannel, compilePattern, type Draft } from "@carillon/protocol";
 import type { Settings } from "./settings/load.ts";
 
+const WARN_EVERY_MS = 60_000;
+
 type Interpret = (channel: string, text: string) => readonly Draft[];
 
-/** Counts a message that means nothing, and logs it once per channel and minute. */
 export type OnNonsense = (ingress: "redis" | "postgres", channel: string) => void;
+
+/** Counts a message that means nothing, and logs it once per channel and minute. */
+export function nonsenseReporter(meter: Pick<Meter, "count">, logger: Logger): OnNonsense {
+  const rarely = new Rarely(WARN_EVERY_MS);
+  return (ingress, channel) => {
+    meter.count("feedDropped", 1, { feed: ingress === "redis" ? "redis" : "notify", reason: "not_understood" });
+    rarely.say(`${ingress} ${channel}`, (heldBack) =>
+      logger.warn({ ingress, channel, heldBack }, "a message was not understood and dropped"),
+    );
+  };
+}
+
+/** Whether NOTIFY on a channel is heard only while somebody subscribes to it. */
+export function customChannels(settings: Settings): (channel: string) => boolean {
+  const listensAlways = new Set([...settings.namespaces, ...settings.pgChannels]);
+  const allowed = compilePattern(settings.pgCustomChannels);
+  return (channel) => !listensAlways.has(channel) && allowed(channel);
+}
 
 export function redisInterpreter(settings: Settings, onNonsense: OnNonsense): Interpret {
   const namespaces = new Set(settings.namespaces);

@@ -4,7 +4,7 @@
  *
  * A request is judged at its arrival and runs in its connection's order, once the connection is whole. How many may wait is bounded.
  */
-import type { Rarely } from "@carillon/core";
+import { Rarely } from "@carillon/core";
 import { CarillonError, REQUEST } from "@carillon/protocol";
 import type { MessageRate } from "../limits/message-rate.ts";
 import { type Ack, Actions, type ActionsOptions, type Run } from "./actions.ts";
@@ -18,8 +18,6 @@ export interface RequestsOptions extends ActionsOptions {
   };
   /** Of messages; absent: as many as they like. */
   readonly rate?: Pick<MessageRate, "take">;
-  /** One line for each code and minute of what is refused. */
-  readonly rarely: Pick<Rarely, "say">;
 }
 
 interface Queue {
@@ -29,11 +27,14 @@ interface Queue {
 
 /** Beside one for each room and subscription, which a client asks for in one breath when it connects. */
 const MAX_OTHERS_WAITING = 100;
+/** For each code of what is refused. */
+const WARN_EVERY_MS = 60_000;
 
 export class Requests {
   readonly #options: RequestsOptions;
   readonly #actions: Actions;
   readonly #queues = new WeakMap<Connection, Queue>();
+  readonly #rarely = new Rarely(WARN_EVERY_MS);
 
   constructor(options: RequestsOptions) {
     this.#options = options;
@@ -123,12 +124,12 @@ export class Requests {
   }
 
   #refuse(error: unknown, ack: Ack): void {
-    const { meter, logger, rarely } = this.#options;
+    const { meter, logger } = this.#options;
     const known = error instanceof CarillonError ? error : new CarillonError("INTERNAL");
     if (known !== error) logger.error({ err: error }, "a client's request failed");
     meter.count("drops", 1, { reason: known.code });
     const { code, message, retryAfterS } = known;
-    rarely.say(`client ${code}`, (heldBack) => logger.warn({ code, heldBack }, "a client's request was refused"));
+    this.#rarely.say(code, (heldBack) => logger.warn({ code, heldBack }, "a client's request was refused"));
     ack({ ok: false, error: { code, message, ...(retryAfterS !== undefined && { retryAfterS }) } });
   }
 }
