@@ -2,6 +2,7 @@
 import { type Socket, connect as tcp } from "node:net";
 import { api, type NodeServer, waitFor } from "@carillon/testkit";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { sign } from "../auth/kit.ts";
 import { Raw } from "./kit.ts";
 import { OPERATOR, SERVER, startGuarded } from "./support/guarded.ts";
 
@@ -110,6 +111,19 @@ test("a second probe on a transport that is to replace another ends it", async (
   raw.send("2probe");
 
   await waitFor(() => raw.closed, { what: "its end", timeoutMs: 5000 });
+});
+
+test("a plain client that is nobody yet is not read more from than who it is can take", async () => {
+  const raw = await opens("/ws");
+  await waitFor(() => raw.socket.readyState === raw.socket.OPEN, { what: "its upgrade" });
+  const token = await sign({ sub: "42" });
+
+  raw.send(JSON.stringify({ type: "auth", token, beside: "x".repeat(50_000) }));
+  const refusal = await raw.next('{"type":"error"');
+  raw.send(JSON.stringify({ type: "auth", token }));
+
+  expect(JSON.parse(refusal)).toMatchObject({ code: "UNAUTHENTICATED" });
+  await raw.next('{"type":"ready"');
 });
 
 /** What is answered to bytes until the node closes, or for as long as the answers that are waited for take. */

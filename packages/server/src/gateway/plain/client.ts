@@ -40,6 +40,8 @@ export interface Handshake {
 }
 
 const MAX_BAD_IN_A_ROW = 10;
+/** Of a frame before anybody is let in: more than a token and all that may be beside it. */
+const MAX_FIRST_BYTES = 32_768;
 
 export class PlainClient {
   readonly #options: PlainClientOptions;
@@ -78,6 +80,8 @@ export class PlainClient {
   #hear(data: RawData, isBinary: boolean): void {
     if (this.#entering) return void this.#early.push([data, isBinary]);
     if (!this.#transport.isOpen) return;
+    // Unread: to read JSON digit for digit takes its time, and a stranger must not make the node take it.
+    if (this.#connection === undefined && (data as Buffer).length > MAX_FIRST_BYTES) return this.#bad(sayWhoFirst());
     const request = readFrame(data, isBinary);
     if ("error" in request) {
       this.#bad(request.error, request.ref);
@@ -109,7 +113,7 @@ export class PlainClient {
       const refusal = await this.#enter({ identify, session, since, installationId }, ref, !isAuth);
       if (refusal !== undefined) {
         this.#awaitAuth();
-        this.#bad(new CarillonError("UNAUTHENTICATED", "say who you are first: a frame of type auth"), request.ref);
+        this.#bad(sayWhoFirst(), request.ref);
       } else if (!isAuth && this.#connection !== undefined) this.#ask(this.#connection, request);
     });
   }
@@ -187,4 +191,8 @@ export class PlainClient {
   #send(text: string): void {
     this.#transport.write(jsonFrame(text));
   }
+}
+
+function sayWhoFirst(): CarillonError {
+  return new CarillonError("UNAUTHENTICATED", "say who you are first: a frame of type auth");
 }
