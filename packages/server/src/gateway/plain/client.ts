@@ -81,7 +81,8 @@ export class PlainClient {
     if (this.#entering) return void this.#early.push([data, isBinary]);
     if (!this.#transport.isOpen) return;
     // Unread: to read JSON digit for digit takes its time, and a stranger must not make the node take it.
-    if (this.#connection === undefined && (data as Buffer).length > MAX_FIRST_BYTES) return this.#bad(sayWhoFirst());
+    if (this.#connection === undefined && (data as Buffer).length > MAX_FIRST_BYTES)
+      return void this.#bad(sayWhoFirst());
     const request = readFrame(data, isBinary);
     if ("error" in request) {
       this.#bad(request.error, request.ref);
