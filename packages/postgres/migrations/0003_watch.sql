@@ -406,7 +406,7 @@ begin
   -- A statement fires only the triggers of the table that it names, which may be a partition, or one that inherits.
   for part in
     with recursive tree (relid) as (select rel::oid union select i.inhrelid from pg_inherits i join tree on i.inhparent = tree.relid)
-    select tree.relid from tree join pg_class c on c.oid = tree.relid where c.relkind <> 'f'
+    select tree.relid from tree join pg_class c on c.oid = tree.relid where c.relkind <> 'f' and c.relpersistence <> 't'
   loop
     execute format('create trigger carillon_insert after insert on %s referencing new table as new_rows
       for each statement execute function carillon.%I()', part, capture);

@@ -46,6 +46,8 @@ const REBUILD_EVERY_MS = 60_000;
 /** Each window costs Postgres some statements and a commit, whatever is in it; and with them the writers, where its cores are busy. */
 const WINDOWS_PER_S = 150;
 const WARN_EVERY_MS = 60_000;
+/** SQLSTATEs of text that can't be had as UTF-8: from a database in another encoding, or in SQL_ASCII, which checks nothing. */
+const NOT_UTF8 = new Set(["22021", "22P05"]);
 
 export class OutboxReader {
   readonly #query: Query;
@@ -99,22 +101,43 @@ export class OutboxReader {
     }
   }
 
-  async #read(cursor: Cursor, after: number): Promise<Page> {
-    const rows = await this.#query(
-      PAGE,
-      [cursor.lo, cursor.hi, after, cursor.loId, cursor.loXid, this.#pageRows, this.#pageBytes],
-      {
+  async #read(cursor: Cursor, after: number, limit = this.#pageRows): Promise<Page> {
+    const ask = () =>
+      this.#query(PAGE, [cursor.lo, cursor.hi, after, cursor.loId, cursor.loXid, limit, this.#pageBytes], {
         name: "page",
-      },
-    );
+      });
+    let rows: readonly Row[];
+    try {
+      rows = await ask();
+    } catch (error) {
+      if (!NOT_UTF8.has((error as { code?: string }).code ?? "")) throw error;
+      if (limit > 1) return this.#read(cursor, after, 1);
+      rows = await this.#unconverted(ask);
+    }
     const last = rows.at(-1);
     return {
       rows,
       lastId: Number(last?.[0] ?? after),
-      more: rows.length === this.#pageRows || Number(last?.[8] ?? 0) >= this.#pageBytes,
+      more: rows.length === limit || Number(last?.[8] ?? 0) >= this.#pageBytes,
       ageS: Number(rows[0]?.[9] ?? 0),
       readAt: performance.now(),
     };
+  }
+
+  /** A row that Postgres refuses to convert must not hold up those behind it: in its place, what can be read of it. */
+  async #unconverted(ask: () => Promise<readonly Row[]>): Promise<readonly Row[]> {
+    const { meter, logger } = this.#options;
+    await this.#query("set client_encoding = sql_ascii");
+    const rows = await ask();
+    await this.#query("set client_encoding = utf8");
+    meter.count("drops", rows.length, { reason: "outbox_encoding" });
+    this.#rarely.say("encoding", (heldBack) =>
+      logger.warn(
+        { id: rows[0]?.[0], heldBack },
+        "an outbox row has text that is no UTF-8: published with U+FFFD in its place",
+      ),
+    );
+    return rows;
   }
 
   async #publish(window: number, page: Page, signal: AbortSignal): Promise<void> {

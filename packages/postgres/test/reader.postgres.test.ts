@@ -1,5 +1,7 @@
-import { queryAt, waitFor } from "@carillon/testkit";
+import { noLogger } from "@carillon/core";
+import { queryAt, sharedPostgres, waitFor } from "@carillon/testkit";
 import { describe, expect, test } from "vitest";
+import { migrate } from "../src/migrate.ts";
 import { connectTo, migratedDatabase, newBridge, RecordingLog, RecordingMeter, runningBridge } from "./support.ts";
 
 test("what commits is published once, in order, with its content", async () => {
@@ -173,6 +175,32 @@ test("nonsense in the outbox is counted, and the next good row arrives", async (
   expect(await log.waitForPublications(2)).toMatchObject([{ truncated: '{"bytes":130}' }, { payload: "1" }]);
   expect(meter.counts.get("drops:outbox_channel")).toBe(2);
   expect(meter.counts.get("drops:outbox_depth")).toBe(1);
+});
+
+test.each([
+  ["SQL_ASCII", "which checks none"],
+  ["WIN1252", "in which it is no character"],
+])("text of a database in %s, %s, that is no UTF-8 spoils its own row only", async (encoding) => {
+  const admin = await connectTo(await sharedPostgres());
+  const name = `in_${encoding.toLowerCase()}`;
+  await admin.query(
+    `create database ${name} encoding '${encoding}' template template0 locale_provider libc locale 'C'`,
+  );
+  const url = new URL(await sharedPostgres());
+  url.pathname = name;
+  await migrate(url.href, { logger: noLogger });
+  const log = new RecordingLog();
+  await runningBridge(url.href, log);
+  const writer = await connectTo(url.href);
+  await writer.query(`create table notes (id int, note text); select carillon.watch('notes', 'notes', '{note}')`);
+
+  await writer.query("insert into notes values (1, 'é')");
+  await writer.query(`set client_encoding = ${encoding}; insert into notes values (2, E'b\\x81d')`);
+  await writer.query("set client_encoding = utf8");
+  await writer.query("insert into notes values (3, 'é')");
+
+  const rows = (await log.waitForPublications(3)).map(({ payload }) => JSON.parse(payload ?? "").row);
+  expect(rows).toEqual([{ note: "é" }, { note: "b\ufffdd" }, { note: "é" }]);
 });
 
 test("pages are bounded by bytes, and a row larger than that is a page", async () => {
