@@ -54,6 +54,8 @@ declare
   stored int;
 begin
   perform carillon.assert_notification(type, title, body, data);
+  -- In a database in another encoding than UTF-8 text can be stored that nobody could read back.
+  perform convert_to(concat(title, body, data, push, array_to_string(user_ids, '')), 'UTF8');
   if cardinality(user_ids) not between 1 and 10000 then
     raise exception 'carillon: a notification is for 1 to 10000 users, or for all of them' using errcode = 'invalid_parameter_value';
   end if;

@@ -1,6 +1,6 @@
 import type pg from "pg";
 import { beforeEach, expect, test } from "vitest";
-import { connectTo, migratedDatabase, outbox } from "./support.ts";
+import { connectTo, migratedDatabase, migratedDatabaseIn, outbox } from "./support.ts";
 
 let client: pg.Client;
 
@@ -115,6 +115,20 @@ test.each([
   await expect(client.query(`select carillon.notify(${args.join(", ")})`)).rejects.toThrow("carillon: ");
 
   expect(await entries()).toEqual([]);
+});
+
+test.each([
+  "carillon.notify('kim', 'T', 'a', E'b\\x81')",
+  "carillon.notify('kim', 'T', E'a\\x81', 'b')",
+  "carillon.notify(E'kim\\x81', 'T', 'a', 'b')",
+])("in a database without an encoding, %s is refused: it could not be read back", async (call) => {
+  client = await connectTo(await migratedDatabaseIn("SQL_ASCII"));
+  await client.query("set client_encoding = sql_ascii");
+
+  await expect(client.query(`select ${call}`)).rejects.toThrow(/invalid byte sequence/);
+  await client.query("select carillon.notify('kim', 'T', 'é', 'ü', '{\"a\": \"ö\"}')");
+
+  expect(await entries()).toMatchObject([{ title: "é", body: "ü", data: { a: "ö" } }]);
 });
 
 test("what is just within the limits is stored", async () => {

@@ -1,8 +1,14 @@
-import { noLogger } from "@carillon/core";
-import { queryAt, sharedPostgres, waitFor } from "@carillon/testkit";
+import { queryAt, waitFor } from "@carillon/testkit";
 import { describe, expect, test } from "vitest";
-import { migrate } from "../src/migrate.ts";
-import { connectTo, migratedDatabase, newBridge, RecordingLog, RecordingMeter, runningBridge } from "./support.ts";
+import {
+  connectTo,
+  migratedDatabase,
+  migratedDatabaseIn,
+  newBridge,
+  RecordingLog,
+  RecordingMeter,
+  runningBridge,
+} from "./support.ts";
 
 test("what commits is published once, in order, with its content", async () => {
   const url = await migratedDatabase();
@@ -181,17 +187,10 @@ test.each([
   ["SQL_ASCII", "which checks none"],
   ["WIN1252", "in which it is no character"],
 ])("text of a database in %s, %s, that is no UTF-8 spoils its own row only", async (encoding) => {
-  const admin = await connectTo(await sharedPostgres());
-  const name = `in_${encoding.toLowerCase()}`;
-  await admin.query(
-    `create database ${name} encoding '${encoding}' template template0 locale_provider libc locale 'C'`,
-  );
-  const url = new URL(await sharedPostgres());
-  url.pathname = name;
-  await migrate(url.href, { logger: noLogger });
+  const url = await migratedDatabaseIn(encoding);
   const log = new RecordingLog();
-  await runningBridge(url.href, log);
-  const writer = await connectTo(url.href);
+  await runningBridge(url, log);
+  const writer = await connectTo(url);
   await writer.query(`create table notes (id int, note text); select carillon.watch('notes', 'notes', '{note}')`);
 
   await writer.query("insert into notes values (1, 'é')");

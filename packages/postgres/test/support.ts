@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import {
   type AppendRequest,
   MemoryLog,
@@ -7,7 +8,7 @@ import {
   publicationFromNotify,
 } from "@carillon/core";
 import { CarillonError, type LogEntry, type Publication } from "@carillon/protocol";
-import { createTemplate, sharedDatabase, sharedPostgres, waitFor } from "@carillon/testkit";
+import { createTemplate, databaseUrl, queryAt, sharedDatabase, sharedPostgres, waitFor } from "@carillon/testkit";
 import pg from "pg";
 import { onTestFinished } from "vitest";
 import { type BridgeOptions, PostgresBridge } from "../src/bridge.ts";
@@ -19,6 +20,19 @@ export async function migratedDatabase(): Promise<string> {
     migrate(url, { logger: noLogger }),
   );
   return sharedDatabase(template);
+}
+
+/** The same in another encoding than UTF-8. */
+export async function migratedDatabaseIn(encoding: string): Promise<string> {
+  const server = await sharedPostgres();
+  const name = `test_${randomBytes(6).toString("hex")}`;
+  await queryAt(
+    server,
+    `create database ${name} encoding '${encoding}' template template0 locale_provider libc locale 'C'`,
+  );
+  const url = databaseUrl(server, name);
+  await migrate(url, { logger: noLogger });
+  return url;
 }
 
 export async function connectTo(url: string): Promise<pg.Client> {
