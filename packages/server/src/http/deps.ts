@@ -1,7 +1,7 @@
 /** What the HTTP side needs of the rest of the process, each as the narrowest interface that serves. */
 import type { IncomingHttpHeaders } from "node:http";
-import type { Meter, Presence, Publish } from "@carillon/core";
-import { CarillonError, type ChannelName, type Publication, type PublicationId } from "@carillon/protocol";
+import type { HistoryPage, Meter, Presence, Publish } from "@carillon/core";
+import { CarillonError, type ChannelName } from "@carillon/protocol";
 import type { Attempts, Devices, Inbox, Notifications, Sending, Trial } from "@carillon/push";
 import type { FastifyBaseLogger } from "fastify";
 import type { Principal } from "../auth/principal.ts";
@@ -46,16 +46,8 @@ export interface HistoryRequest {
   readonly caller: Caller;
 }
 
-export interface HistoryPage {
-  /** In log order, and only what the caller may hear. */
-  readonly publications: readonly Publication[];
-  /** Where to go on: `since` of the next call. */
-  readonly id: PublicationId;
-  /** True when something after `since` is not in the log any more. */
-  readonly gap: boolean;
-}
-
 export interface History {
+  /** In log order, and only what the caller may hear. */
   read(request: HistoryRequest): Promise<HistoryPage>;
 }
 

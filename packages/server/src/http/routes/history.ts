@@ -1,7 +1,8 @@
+import type { HistoryPage } from "@carillon/core";
 import { type Publication, parseChannel } from "@carillon/protocol";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { authenticated, demand } from "../callers.ts";
-import type { HistoryPage, HttpDeps } from "../deps.ts";
+import type { HttpDeps } from "../deps.ts";
 import { channelParams, history, historyQuery, problems } from "../schemas.ts";
 
 /** `GET /api/channels/:channel/publications`: the log's recent past, for who may subscribe. */
