@@ -152,7 +152,7 @@ export class PlainClient {
     const installation = installationOf(installationId);
     await admit(principal, transport);
     const pid = unguessable();
-    const socket = hub.seat(pid);
+    const socket = hub.member(pid);
     const connection = new Connection({
       socket,
       principal,

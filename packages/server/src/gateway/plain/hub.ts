@@ -10,33 +10,33 @@ export class PlainHub implements Hub {
   readonly ownChannel = undefined;
   readonly style: FrameStyle;
   readonly namespace: RoomIndex & { readonly name: string };
-  readonly #seats = new Map<string, Seat>();
+  readonly #sockets = new Map<string, PlainMember>();
   readonly #rooms = new Map<string, Set<string>>();
 
   /** `name` can't be that of a Socket.IO namespace, which begins with a slash. */
   constructor(name: string, codec: Codec) {
     this.style = { namespace: name, ownChannel: undefined, ids: "args", codec };
-    this.namespace = { name, sockets: this.#seats, adapter: { rooms: this.#rooms } };
+    this.namespace = { name, sockets: this.#sockets, adapter: { rooms: this.#rooms } };
   }
 
-  /** A place for somebody who is about to be let in. `pid` is what a client comes back with, where it can. */
-  seat(pid?: string): Seat {
-    return new Seat(this.#rooms, pid);
+  /** Somebody who is about to be let in. `pid` is what a client comes back with, where it can. */
+  member(pid?: string): PlainMember {
+    return new PlainMember(this.#rooms, pid);
   }
 
   /** From now on its connection is one of those that are counted, looked through and, once in a room, written to. */
-  add(seat: Seat, connection: Connection): void {
-    seat.data.connection = connection;
-    this.#seats.set(seat.id, seat);
+  add(member: PlainMember, connection: Connection): void {
+    member.data.connection = connection;
+    this.#sockets.set(member.id, member);
   }
 
-  remove(seat: Seat): void {
-    this.#seats.delete(seat.id);
-    for (const room of seat.rooms) seat.leave(room);
+  remove(member: PlainMember): void {
+    this.#sockets.delete(member.id);
+    for (const room of member.rooms) member.leave(room);
   }
 }
 
-class Seat implements Member {
+class PlainMember implements Member {
   readonly id = socketId(unguessable());
   readonly pid: string | undefined;
   readonly rooms = new Set<string>();
@@ -69,4 +69,4 @@ class Seat implements Member {
   }
 }
 
-export type { Seat };
+export type { PlainMember };

@@ -66,7 +66,7 @@ export class Streams {
     const { channels, rooms } = this.#wanted(query, principal);
     const installationId = installationOf(query.get("installationId"));
     await admit(principal, transport);
-    const socket = hub.seat();
+    const socket = hub.member();
     const greeting = { socket: socket.id };
     const connection = new Connection({ socket, principal, style: hub.style, transport, installationId, greeting });
     transport.onClose(() => {

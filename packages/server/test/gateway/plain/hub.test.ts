@@ -9,7 +9,7 @@ const entry = { id: "1-5", channel: "chat", timestampMs: 0 };
 
 test("whoever is added and in the channel's room hears it, until they leave the room or are removed", () => {
   const hub = new PlainHub("ws", plainCodec);
-  const [one, two] = [hub.seat(), hub.seat("session")];
+  const [one, two] = [hub.member(), hub.member("session")];
   hub.add(one, Object.assign(connectionOf({ style: hub.style }), { socket: one }));
   hub.add(two, Object.assign(connectionOf({ style: hub.style }), { socket: two }));
   const hear = (to?: object) =>
