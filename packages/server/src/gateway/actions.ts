@@ -149,7 +149,7 @@ export class Actions {
             at: { epoch: connection.position.epoch, n: BEYOND },
             mark: Number.POSITIVE_INFINITY,
           });
-        if (isOpen(connection)) await this.#options.sessions.save(connection);
+        if (connection.isOpen) await this.#options.sessions.save(connection);
         const isHeld = () => connection.channels.get(channel) === subscription;
         const join = ({ recovered, from }: Started) => {
           subscription.recovered = recovered;
@@ -165,7 +165,7 @@ export class Actions {
         release();
         throw error;
       }
-      if (!isOpen(connection)) release();
+      if (!connection.isOpen) release();
       return undefined;
     };
   }
@@ -237,8 +237,4 @@ function nothing<T>(value: T, tell: (value: T) => void | Promise<void>): Run {
     await tell(value);
     return {};
   };
-}
-
-function isOpen(connection: Connection): boolean {
-  return connection.state !== "closed";
 }

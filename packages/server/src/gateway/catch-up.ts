@@ -66,7 +66,7 @@ export class CatchUp {
     let { position } = from;
     let recovered = true;
     let retryMs = RETRY_MIN_MS;
-    while (isOpen(connection)) {
+    while (connection.isOpen) {
       try {
         const step = await this.#resume(connection, position, (repaired) => join(recovered && repaired));
         recovered &&= step.repaired;
@@ -107,7 +107,7 @@ export class CatchUp {
       // What is in memory comes from there below, in one step: waiting here, all who come at once would count as held for.
       const { whole, reached } =
         exists && !inMemory(offset) ? await history.scan(offset, missed.visit) : { whole: exists, reached: offset };
-      if (!isOpen(connection)) return { done: false, repaired: false };
+      if (!connection.isOpen) return { done: false, repaired: false };
       // From here to the end without giving way to anything.
       const here = this.#here();
       const rest = history.rest(reached);
@@ -132,7 +132,7 @@ export class CatchUp {
    */
   async #reached(connection: Connection, offset: Position): Promise<boolean> {
     const { sequencer, log } = this.#options;
-    while (isOpen(connection) && comparePositions(offset, this.#here()) > 0) {
+    while (connection.isOpen && comparePositions(offset, this.#here()) > 0) {
       if (comparePositions(offset, await log.head()) > 0) return false;
       await sequencer.reach(offset, AHEAD_TIMEOUT_MS);
     }
@@ -144,7 +144,7 @@ export class CatchUp {
     const { inMemory, highWaterMarkBytes, laggards } = this.#options;
     missed.keep(connection, inMemory(connection.position) ? 0 : WINDOW * highWaterMarkBytes);
     do await laggards.drained(connection);
-    while (isOpen(connection) && !this.#write(connection, missed));
+    while (connection.isOpen && !this.#write(connection, missed));
   }
 
   /** False when the client must read first: its position is that of the last event written. */
@@ -209,8 +209,4 @@ function finish(connection: Connection, here: Position, recovered: boolean, join
 function causeOf(offset: Position, here: Position): string {
   if (offset.epoch !== here.epoch) return "epoch";
   return offset.n > here.n ? "unknown_offset" : "trimmed";
-}
-
-function isOpen(connection: Connection): boolean {
-  return connection.state !== "closed";
 }

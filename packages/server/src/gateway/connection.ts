@@ -120,6 +120,11 @@ export class Connection {
     this.greeting = greeting;
   }
 
+  /** Asked where it may have closed while something was awaited: `state` compared twice is one comparison to the compiler. */
+  get isOpen(): boolean {
+    return this.state !== "closed";
+  }
+
   get position(): Position {
     return this.#position;
   }
