@@ -10,7 +10,7 @@ const PER_SECOND = 100;
 /** From the moment a commit returned to the moment a client has the event: outbox, bridge, Redis, node, WebSocket, on one machine. */
 export const latency: Bench = {
   name: "latency",
-  about: `commit to client at ${PER_SECOND} commits a second (--seconds 60 for the figure of the README)`,
+  about: `commit to client at ${PER_SECOND} commits a second (--seconds 40 for the figure of the README)`,
   async run({ seconds, progress }) {
     const [postgres, redis] = await Promise.all([startPostgres({ fsync: true }), startRedis()]);
     const milliseconds: number[] = [];
