@@ -382,6 +382,7 @@ declare
   rel_class pg_class;
   missing   text;
   capture   text;
+  parts     regclass[];
   part      regclass;
 begin
   perform carillon.assert_channel(channel);
@@ -401,13 +402,19 @@ begin
     raise exception 'carillon: an empty list of columns; null means all' using errcode = 'invalid_parameter_value';
   end if;
 
+  -- A statement fires only the triggers of the table that it names, which may be a partition, or one that inherits.
+  parts := array(
+    with recursive tree (relid) as (select rel::oid union select i.inhrelid from pg_inherits i join tree on i.inhparent = tree.relid)
+    select c.oid from tree join pg_class c on c.oid = tree.relid where c.relpersistence <> 't');
+  select c.oid into part from pg_class c where c.oid = any (parts) and c.relkind = 'f';
+  if found then
+    raise exception 'carillon: % cannot be watched with the foreign table % under it', rel, part using
+      errcode = 'wrong_object_type', hint = 'Postgres refuses to write to a foreign table through one whose triggers see rows.';
+  end if;
+
   perform carillon.unwatch(rel);
   capture := carillon.register(rel, channel, columns, to_user);
-  -- A statement fires only the triggers of the table that it names, which may be a partition, or one that inherits.
-  for part in
-    with recursive tree (relid) as (select rel::oid union select i.inhrelid from pg_inherits i join tree on i.inhparent = tree.relid)
-    select tree.relid from tree join pg_class c on c.oid = tree.relid where c.relkind <> 'f' and c.relpersistence <> 't'
-  loop
+  foreach part in array parts loop
     execute format('create trigger carillon_insert after insert on %s referencing new table as new_rows
       for each statement execute function carillon.%I()', part, capture);
     execute format('create trigger carillon_update after update on %s referencing old table as old_rows new table as new_rows

@@ -431,10 +431,15 @@ test.each([
   ["select carillon.watch('t', 'c', '{}')", /empty list/],
   ["select carillon.watch('t', 'c', to_user => 'x y')", /has no column "x y"/],
   ["select carillon.watch('t', 'c', '{virtual}')", /has no column virtual/],
+  ["select carillon.watch('far', 'c')", /foreign table public.far_1 under it/],
 ])("%s is refused", async (statement, message) => {
-  await client.query(
-    "create table t (id int, virtual int generated always as (id) virtual); create view v as select 1 as one",
-  );
+  await client.query(`
+    create table t (id int, virtual int generated always as (id) virtual);
+    create view v as select 1 as one;
+    create foreign data wrapper elsewhere;
+    create server elsewhere foreign data wrapper elsewhere;
+    create table far (id int) partition by list (id);
+    create foreign table far_1 partition of far for values in (1) server elsewhere`);
 
   await expect(client.query(statement)).rejects.toThrow(message);
 });
