@@ -29,7 +29,8 @@ const SILENCE_MS = 4_000;
  * A dead peer must not hold the lease, whichever way it is dead: each of these alone left one for over 40 s in some case. A frozen
  * process answers keepalives, a vanished one in the middle of an answer is not idle, an idle one owes nothing that could time out.
  * `statement_timeout` is below our own limit, so that a slow query is not taken for a dead connection. A window must be durable before
- * it is published, hence `synchronous_commit`. Set after connecting, since poolers refuse them at start-up.
+ * it is published, hence `synchronous_commit`. What a serializable transaction reads can make others fail that write it. Set after
+ * connecting, since poolers refuse them at start-up.
  */
 const SESSION = `
   set tcp_keepalives_idle = 2;
@@ -41,6 +42,7 @@ const SESSION = `
   set statement_timeout = 3000;
   set lock_timeout = 2000;
   set synchronous_commit = on;
+  set default_transaction_isolation = 'read committed';
   set enable_seqscan = off;
   set search_path = pg_catalog, pg_temp;
 `;

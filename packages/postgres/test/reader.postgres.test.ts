@@ -47,6 +47,27 @@ test("a transaction that takes its id early and commits late is delivered", asyn
   expect(await log.publications()).toHaveLength(52);
 });
 
+test("where transactions are serializable by default, being read fails none of them", async () => {
+  const url = await migratedDatabase();
+  const log = new RecordingLog();
+  await queryAt(url, "create table stock (id int primary key, n int); insert into stock values (1, 1)");
+  await queryAt(
+    url,
+    `alter database ${new URL(url).pathname.slice(1)} set default_transaction_isolation = serializable`,
+  );
+  const reader = await connectTo(url);
+  await reader.query("begin; select * from stock");
+  await queryAt(url, "update stock set n = 2");
+  await runningBridge(url, log);
+  await queryAt(url, "select carillon.publish('chat', '1')");
+  await log.waitForPublications(1);
+
+  await reader.query("select carillon.publish('chat', '2')");
+  await reader.query("commit");
+
+  await log.waitForPublications(2);
+});
+
 test("a transaction that took millions of ids for its savepoints while no other ended holds up nothing", async () => {
   const url = await migratedDatabase();
   const log = new RecordingLog();
