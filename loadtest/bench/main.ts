@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { provide } from "../../scripts/provide.ts";
+import { readOrExit, wholeNumber } from "../command-line.ts";
 import { append } from "./append.ts";
 import type { Bench, BenchOptions } from "./bench.ts";
 import { capture } from "./capture.ts";
@@ -60,11 +61,11 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
-const options: BenchOptions = {
-  rounds: Number(values.rounds),
-  seconds: Number(values.seconds),
+const options: BenchOptions = readOrExit(() => ({
+  rounds: wholeNumber("rounds", values.rounds),
+  seconds: wholeNumber("seconds", values.seconds),
   progress: (line) => process.stderr.write(`  ${line}\n`),
-};
+}));
 const results: Record<string, Table[]> = {};
 provide(["redis-server"]);
 console.log(machine());

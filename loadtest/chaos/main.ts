@@ -2,7 +2,8 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { provide } from "../../scripts/provide.ts";
-import { type Options, readOptions, UsageError } from "./options.ts";
+import { UsageError } from "../command-line.ts";
+import { type Options, readOptions } from "./options.ts";
 import { play } from "./play.ts";
 import { ProgressLine, table, tableBeside } from "./report.ts";
 import type { Result } from "./result.ts";

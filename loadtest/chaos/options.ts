@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { UsageError, wholeNumber } from "../command-line.ts";
 import { createTable, watchTable } from "./load/postgres.ts";
 import { scenarios } from "./scenarios/all.ts";
 import type { Scenario } from "./scenarios/scenario.ts";
@@ -27,6 +28,8 @@ export interface Target {
   readonly key: string | undefined;
   readonly token: string | undefined;
 }
+
+const MAX_SEED = 2 ** 32 - 1;
 
 export const usage = `npm run chaos -- [options]
 
@@ -57,8 +60,6 @@ Against a deployment that is there already (only scenarios that break nothing bu
   --key <secret>     an API key, for REST
   --token <jwt>      what the clients come with; needs channels and rooms "*", and publish "chat"`;
 
-export class UsageError extends Error {}
-
 /** What to print instead of a run, where that is asked for. */
 export function readOptions(args: readonly string[]): Options | { readonly print: string } {
   const { values } = parse(args);
@@ -73,11 +74,11 @@ export function readOptions(args: readonly string[]): Options | { readonly print
   if (target && values.baseline) throw new UsageError("--baseline starts its own cluster; leave out --url");
   return {
     scenarios: chosen(values.scenario ?? "all", { harmlessOnly: target !== undefined, postgres }),
-    nodes: number("nodes", values.nodes, 3, { least: 2, most: 16 }),
-    clients: number("clients", values.clients, short ? 30 : 300, { least: 10, most: 20_000 }),
-    seconds: number("seconds", values.seconds, short ? 8 : 60, { least: 1, most: 86_400 }),
-    rate: number("rate", values.rate, 50, { least: 1, most: 10_000 }),
-    seed: number("seed", values.seed, Math.floor(Math.random() * 1_000_000), { least: 0, most: 4_294_967_295 }),
+    nodes: wholeNumber("nodes", values.nodes ?? "3", { least: 2, most: 16 }),
+    clients: wholeNumber("clients", values.clients ?? (short ? "30" : "300"), { least: 10, most: 20_000 }),
+    seconds: wholeNumber("seconds", values.seconds ?? (short ? "8" : "60"), { most: 86_400 }),
+    rate: wholeNumber("rate", values.rate ?? "50", { most: 10_000 }),
+    seed: wholeNumber("seed", values.seed ?? `${Math.floor(Math.random() * 1_000_000)}`, { least: 0, most: MAX_SEED }),
     short,
     baseline: values.baseline ?? false,
     postgres,
@@ -134,16 +135,4 @@ function chosen(names: string, { harmlessOnly, postgres }: { harmlessOnly: boole
       known ? `${name} cannot be played with these options` : `there is no scenario ${name}; see --list`,
     );
   });
-}
-
-function number(
-  name: string,
-  text: string | undefined,
-  fallback: number,
-  { least, most }: { least: number; most: number },
-): number {
-  if (text === undefined) return fallback;
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new UsageError(`--${name} ${text}: a whole number from ${least} to ${most}`);
 }

@@ -1,6 +1,7 @@
 /** `npm run churn -- [--seconds 600] [--clients 200]`: clients that come, ask, misbehave and go; what they leave behind must be nothing. */
 import { parseArgs } from "node:util";
 import { provide } from "../../scripts/provide.ts";
+import { readOrExit, wholeNumber } from "../command-line.ts";
 import { churn } from "./churn.ts";
 
 const { values } = parseArgs({
@@ -15,18 +16,14 @@ if (values.help) {
   console.log("usage: npm run churn -- [--seconds 600] [--clients 200] [--rounds 6]");
   process.exit(0);
 }
-const [seconds, clients, rounds] = [values.seconds, values.clients, values.rounds].map(Number) as [
-  number,
-  number,
-  number,
-];
-if (![seconds, clients].every((n) => Number.isInteger(n) && n > 0) || !(rounds >= 3)) {
-  console.error("--seconds and --clients are whole numbers, and --rounds is at least 3");
-  process.exit(2);
-}
+const options = readOrExit(() => ({
+  seconds: wholeNumber("seconds", values.seconds),
+  clients: wholeNumber("clients", values.clients),
+  rounds: wholeNumber("rounds", values.rounds, { least: 3 }),
+}));
 
 provide(["redis-server"]);
-const faults = await churn({ seconds, clients, rounds, say: (line) => console.log(line) });
+const faults = await churn({ ...options, say: (line) => console.log(line) });
 for (const fault of faults) console.error(`FAULT: ${fault}`);
 console.log(faults.length === 0 ? "Nothing was left behind." : `${faults.length} faults.`);
 process.exit(faults.length === 0 ? 0 : 1);

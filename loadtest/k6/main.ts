@@ -4,8 +4,9 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { startCluster } from "@carillon/testkit";
 import { provide } from "../../scripts/provide.ts";
+import { UsageError } from "../command-line.ts";
 import { findK6, NoK6 } from "./binary.ts";
-import { type Options, readOptions, UsageError, usage } from "./options.ts";
+import { type Options, readOptions, usage } from "./options.ts";
 
 const say = (line: string) => process.stderr.write(`  ${line}\n`);
 

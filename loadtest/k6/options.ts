@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { UsageError, wholeNumber } from "../command-line.ts";
 
 export const SCENARIOS = {
   connect: "everybody connects within the run",
@@ -36,15 +37,13 @@ ${Object.entries(SCENARIOS)
   --seconds <n>      how long to publish; default 60
   --rate <n>         publications a second; default 50 (storm: twenty times that, in batches)
   --nodes <n>        default 3
-  --smoke            20 seconds with 60 clients
+  --smoke            60 clients and 10 seconds, where nothing else is said
   --out <dir>        where the summary (JSON) and the charts (HTML) go; default results
 
   --url <url>        a deployment, as its clients reach it
   --key <secret>     an API key that may publish on channel "load"
   --token <jwt>      a client's token that may subscribe to it
   --help`;
-
-export class UsageError extends Error {}
 
 export function readOptions(args: readonly string[]): Options | { readonly print: string } {
   const { values, positionals } = parse(args);
@@ -56,10 +55,10 @@ export function readOptions(args: readonly string[]): Options | { readonly print
     throw new UsageError("--key and --token are for a deployment: name it by --url");
   return {
     scenario: scenario as ScenarioName,
-    clients: whole("clients", values.clients ?? (values.smoke ? "60" : "300")),
-    seconds: whole("seconds", values.seconds ?? (values.smoke ? "10" : "60")),
-    rate: whole("rate", values.rate ?? "50"),
-    nodes: whole("nodes", values.nodes ?? "3"),
+    clients: wholeNumber("clients", values.clients ?? (values.smoke ? "60" : "300")),
+    seconds: wholeNumber("seconds", values.seconds ?? (values.smoke ? "10" : "60")),
+    rate: wholeNumber("rate", values.rate ?? "50"),
+    nodes: wholeNumber("nodes", values.nodes ?? "3"),
     out: values.out ?? "results",
     target:
       values.url === undefined
@@ -90,10 +89,4 @@ function parse(args: readonly string[]) {
   } catch (error) {
     throw new UsageError((error as Error).message);
   }
-}
-
-function whole(name: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new UsageError(`--${name} must be a whole number from 1`);
-  return value;
 }

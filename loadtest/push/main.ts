@@ -1,6 +1,7 @@
 /** `npm run push-chaos` and `npm run push-storm`: what becomes of pushes when everything fails, and when there are very many. */
 import { parseArgs } from "node:util";
 import { provide } from "../../scripts/provide.ts";
+import { readOrExit, wholeNumber } from "../command-line.ts";
 import { pushChaos } from "./chaos.ts";
 import { pushStorm } from "./storm.ts";
 
@@ -29,27 +30,26 @@ if (values.help || (command !== "chaos" && command !== "storm")) {
 
 provide(["redis-server", "nginx"]);
 if (command === "chaos") {
-  const result = await pushChaos({
-    users: Number(values.users),
-    devices: Number(values.devices ?? 120),
-    notifications: Number(values.notifications),
-    perSecond: Number(values["per-second"] ?? 10),
-    faultEveryMs: 5000,
-    seed: Number(values.seed),
-    say,
-  });
+  const options = readOrExit(() => ({
+    users: wholeNumber("users", values.users),
+    devices: wholeNumber("devices", values.devices ?? "120"),
+    notifications: wholeNumber("notifications", values.notifications),
+    perSecond: wholeNumber("per-second", values["per-second"] ?? "10"),
+    seed: wholeNumber("seed", values.seed, { least: 0 }),
+  }));
+  const result = await pushChaos({ ...options, faultEveryMs: 5000, say });
   const { faults, struck, ...figures } = result;
   console.log(JSON.stringify({ ...figures, struck: struck.length }, null, 2));
   for (const fault of faults.slice(0, 20)) console.error(`FAULT ${fault}`);
   console.log(faults.length === 0 ? "every notification was seen on screen or pushed" : `${faults.length} faults`);
   process.exit(faults.length === 0 ? 0 : 1);
 }
-const storm = await pushStorm({
-  devices: Number(values.devices ?? 100_000),
-  nodes: Number(values.nodes),
-  perSecond: Number(values["per-second"] ?? 5000),
-  latencyMs: Number(values["latency-ms"]),
-  say,
-});
+const options = readOrExit(() => ({
+  devices: wholeNumber("devices", values.devices ?? "100000"),
+  nodes: wholeNumber("nodes", values.nodes),
+  perSecond: wholeNumber("per-second", values["per-second"] ?? "5000"),
+  latencyMs: wholeNumber("latency-ms", values["latency-ms"], { least: 0 }),
+}));
+const storm = await pushStorm({ ...options, say });
 console.log(JSON.stringify(storm, null, 2));
 process.exit(storm.pushed === storm.devices ? 0 : 1);

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { readOptions, UsageError } from "../k6/options.ts";
+import { UsageError } from "../command-line.ts";
+import { readOptions } from "../k6/options.ts";
 
 test("a scenario is played at its full size, and small where that is asked for", () => {
   expect(readOptions(["fanout"])).toMatchObject({ scenario: "fanout", clients: 300, seconds: 60, nodes: 3 });

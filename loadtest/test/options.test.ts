@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { type Options, readOptions, UsageError } from "../chaos/options.ts";
+import { type Options, readOptions } from "../chaos/options.ts";
+import { UsageError } from "../command-line.ts";
 
 const read = (...args: string[]): Options => {
   const options = readOptions(args);
