@@ -1,6 +1,6 @@
 import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
 
-/** What a test needs stands in its file's name: `stream-log.redis.test.ts`. What says nothing needs no server. */
+/** What a test needs stands in its file's name: `lease.redis.test.ts`. What says nothing needs no server. */
 const kinds = ["redis", "postgres", "e2e", "browser"];
 const minute = 60_000;
 

@@ -1,4 +1,4 @@
-/** A process full of clients: `run.ts` starts several, since one process could neither read nor reconnect for hundreds in time. */
+/** A process full of clients: `drivers.ts` starts several, since one process could neither read nor reconnect for hundreds in time. */
 import type { Command, Report } from "./messages.ts";
 import { Recorder } from "./recorder.ts";
 

@@ -1,4 +1,5 @@
 /** Publishes at an even rate on every ingress, open-ended: what is not answered holds up its own lane, nothing else. */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Ingress } from "./ingress.ts";
 
 interface Lane {
@@ -46,15 +47,7 @@ export class Load {
   async stop(graceMs: number): Promise<void> {
     clearInterval(this.#timer);
     const busy = [...this.#lanes.values()].flat().flatMap((lane) => lane.busy ?? []);
-    const timer = new AbortController();
-    await Promise.race([
-      Promise.all(busy),
-      new Promise((resolve) => {
-        const timeout = setTimeout(resolve, graceMs);
-        timer.signal.addEventListener("abort", () => clearTimeout(timeout));
-      }),
-    ]);
-    timer.abort();
+    await Promise.race([Promise.all(busy), sleep(graceMs, undefined, { ref: false })]);
   }
 
   #tick(): void {

@@ -36,7 +36,7 @@ const statements: Readonly<Record<PostgresForm, Statement>> = {
   },
 };
 
-/** Where the statement failed before Postgres could have committed it. */
+/** Without an answer until then nobody knows whether it was committed. */
 const queryTimeoutMs = 5_000;
 
 export class PostgresIngress implements Ingress {
