@@ -37,7 +37,8 @@ export class Database {
     client.on("error", ignore);
     let broken = false;
     try {
-      await run(client, "begin");
+      // Whatever the default is: what a serializable transaction reads can make others fail that write it.
+      await run(client, "begin isolation level read committed");
       const result = await work({ client, rows: (statement) => run(client, statement) });
       await run(client, "commit");
       return result;

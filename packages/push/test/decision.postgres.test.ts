@@ -144,3 +144,25 @@ test("decisions go on by themselves after Postgres was away", async () => {
 
   expect(queue.jobs).toMatchObject([{ eventId, installationId: "a" }]);
 });
+
+test("where transactions are serializable by default, deciding fails none of them that notifies", async () => {
+  await db.query("create table stock (id int primary key, n int); insert into stock values (1, 1)");
+  await db.query(
+    `alter database ${new URL(db.url).pathname.slice(1)} set default_transaction_isolation = serializable`,
+  );
+  await addDevice(db, "ada", "phone");
+  await notify(db, ["ada"]);
+  // Those of before have read the setting already.
+  const own = poolOf(db.url);
+  const notifier = await own.connect();
+  onTestFinished(() => notifier.release());
+  await notifier.query("begin; select * from stock");
+  await own.query("update stock set n = 2");
+  const { queue } = running();
+  await waitFor(() => queue.jobs.length === 1, { what: "the first push" });
+
+  await notifier.query("select carillon.notify('ada', 'T', 't', 'b')");
+  await notifier.query("commit");
+
+  await waitFor(() => queue.jobs.length === 2, { what: "the second push" });
+});
