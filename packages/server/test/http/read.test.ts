@@ -224,3 +224,21 @@ test("the pages ask nothing of anybody else's server", async () => {
   }
   expect((await app.inject("/docs/static/swagger-initializer.js")).body).toContain('"validatorUrl":null');
 });
+
+test.each(["/api/inbox", "/api/inbox/counts", "/api/push/attempts", "/api/presence/42", "/api/nodes", "/api/channels"])(
+  "%s is in no cache",
+  async (url) => {
+    const push = {
+      inbox: {
+        list: async () => ({ entries: [], cursor: null }),
+        counts: async () => ({ unread: 0, total: 0, archived: 0 }),
+      },
+      attempts: { list: async () => ({ attempts: [], cursor: null }) },
+    };
+    const { app } = fixture({ push: push as never });
+
+    const response = await app.inject({ url, headers: { "x-carillon-user": "42" } });
+
+    expect([response.statusCode, response.headers["cache-control"]]).toEqual([200, "no-store"]);
+  },
+);

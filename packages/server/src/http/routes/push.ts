@@ -112,9 +112,9 @@ export function pushRoutes(deps: Pick<HttpDeps, "auth" | "push">): FastifyPlugin
           response: { 200: attempts, ...problems(...PROBLEMS) },
         },
       },
-      async ({ query }) => {
+      async ({ query }, reply) => {
         const page = await attemptsOf(deps).list(query);
-        return { ...page, attempts: [...page.attempts] };
+        return reply.header("cache-control", "no-store").send({ ...page, attempts: [...page.attempts] });
       },
     );
 
