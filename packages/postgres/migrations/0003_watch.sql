@@ -382,6 +382,7 @@ declare
   rel_class pg_class;
   missing   text;
   capture   text;
+  suffix    text;
   parts     regclass[];
   part      regclass;
 begin
@@ -414,15 +415,17 @@ begin
 
   perform carillon.unwatch(rel);
   capture := carillon.register(rel, channel, columns, to_user);
+  -- A part may be watched by itself as well.
+  suffix := substr(capture, length('capture_'));
   foreach part in array parts loop
-    execute format('create trigger carillon_insert after insert on %s referencing new table as new_rows
-      for each statement execute function carillon.%I()', part, capture);
-    execute format('create trigger carillon_update after update on %s referencing old table as old_rows new table as new_rows
-      for each statement execute function carillon.%I()', part, capture);
-    execute format('create trigger carillon_delete after delete on %s referencing old table as old_rows
-      for each statement execute function carillon.%I()', part, capture);
-    execute format('create trigger carillon_truncate after truncate on %s
-      for each statement execute function carillon.%I()', part, capture);
+    execute format('create trigger %I after insert on %s referencing new table as new_rows
+      for each statement execute function carillon.%I()', 'carillon_insert' || suffix, part, capture);
+    execute format('create trigger %I after update on %s referencing old table as old_rows new table as new_rows
+      for each statement execute function carillon.%I()', 'carillon_update' || suffix, part, capture);
+    execute format('create trigger %I after delete on %s referencing old table as old_rows
+      for each statement execute function carillon.%I()', 'carillon_delete' || suffix, part, capture);
+    execute format('create trigger %I after truncate on %s
+      for each statement execute function carillon.%I()', 'carillon_truncate' || suffix, part, capture);
   end loop;
 end $$;
 

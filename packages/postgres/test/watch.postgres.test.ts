@@ -401,6 +401,22 @@ test("one TRUNCATE is one publication, whatever the table has under it", async (
   ]);
 });
 
+test("a part may be watched by itself as well, and stays so when the whole is not any more", async () => {
+  await client.query(`
+    create table parts (id int primary key) partition by range (id);
+    create table p1 partition of parts for values from (0) to (10);
+    select carillon.watch('p1', 'part');
+    select carillon.watch('parts', 'whole')`);
+
+  await client.query("insert into p1 values (1)");
+  await client.query("insert into parts values (2)");
+  await client.query("select carillon.unwatch('parts')");
+  await client.query("insert into p1 values (3)");
+
+  const told = (await outbox(client)).map(({ channel, payload }) => `${channel} ${JSON.parse(payload ?? "").key}`);
+  expect(told.toSorted()).toEqual(["part 1", "part 3", "whole 1", "whole 2"]);
+});
+
 test("tables that inherit are watched with the one that they inherit from", async () => {
   await client.query(`
     create table vehicles (id int primary key, v text);
