@@ -29,11 +29,16 @@ export async function keysOnly({ caller }: FastifyRequest): Promise<void> {
   if (caller.kind === "user") throw new CarillonError("FORBIDDEN", "this call is for servers, with an API key");
 }
 
-/** After `authenticated`: the user whose own things these are. Under `AUTH=off` whoever `X-Carillon-User` names. */
-export function userOf({ kind, name, principal }: Caller): string {
-  const user = kind === "open" && name !== "anonymous" ? name : principal?.user;
+/** After `authenticated`: which user asks, by a token or, under `AUTH=off`, by `X-Carillon-User`. Servers are none. */
+export function askingUser({ claimed, principal }: Caller): string | undefined {
+  return claimed ?? principal?.user;
+}
+
+/** After `authenticated`: the user whose own things these are. */
+export function userOf(caller: Caller): string {
+  const user = askingUser(caller);
   if (user !== undefined) return user;
-  if (kind === "open")
+  if (caller.kind === "open")
     throw new CarillonError("UNAUTHENTICATED", "say which user you are in the header X-Carillon-User");
   throw new CarillonError("FORBIDDEN", "this is a user's own: ask with a user's token");
 }

@@ -23,6 +23,8 @@ export interface Caller {
   readonly kind: "open" | "user" | "key";
   /** Of a user with a token: for judging publications that are not for everybody. */
   readonly principal?: Principal;
+  /** Under `AUTH=off`: the user that `X-Carillon-User` names. */
+  readonly claimed?: string | undefined;
   /** Without a channel: whether the action is allowed at all. */
   may(action: Action, channel?: ChannelName): boolean;
 }

@@ -6,7 +6,8 @@ import type { Caller, CallerAuthenticator } from "./deps.ts";
 export const openCallers: CallerAuthenticator = {
   caller(headers: IncomingHttpHeaders): Caller {
     const header = headers["x-carillon-user"];
-    return { name: header === undefined ? "anonymous" : userName(header), kind: "open", may: () => true };
+    const claimed = header === undefined ? undefined : userName(header);
+    return { name: claimed ?? "anonymous", kind: "open", claimed, may: () => true };
   },
 };
 

@@ -209,6 +209,23 @@ test("who isn't believed is refused before the body is read", async () => {
   expect(response.headers["www-authenticate"]).toBe("Bearer");
 });
 
+test.each(["ann", "anonymous"])(
+  "under AUTH=off the message of X-Carillon-User %s says who it is from",
+  async (name) => {
+    const { app, publisher } = fixture();
+    const post = (headers: Record<string, string>) =>
+      app.inject({ method: "POST", url: "/api/notifications/chat", headers: { ...json, ...headers }, payload: "1" });
+
+    await post({ "x-carillon-user": name });
+    await post({});
+
+    expect(publisher.drafts).toEqual([
+      { channel: "chat", payload: "1", from: name },
+      { channel: "chat", payload: "1" },
+    ]);
+  },
+);
+
 test.each([["a\u0001b"], ["x".repeat(129)]])("the user name %j under AUTH=off is refused", async (name) => {
   const { app } = fixture();
 

@@ -2,7 +2,7 @@ import { CarillonError, refreshBody } from "@carillon/protocol";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { bodyLimits, requireBody } from "../body.ts";
-import { authenticated, demand } from "../callers.ts";
+import { askingUser, authenticated, demand } from "../callers.ts";
 import { type HttpDeps, notificationsOf } from "../deps.ts";
 import { type DraftRules, messageDraft, notificationBeside, refreshDraft, withEventId } from "../drafts.ts";
 import { tokenOf } from "../idempotency.ts";
@@ -43,7 +43,7 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
         },
       },
       async (request, reply) => {
-        const { user: from } = request.caller.principal ?? {};
+        const from = askingUser(request.caller);
         const message = messageDraft(request.params.channel, request.body, rules);
         const draft = from === undefined ? message : { ...message, from };
         demand(request.caller, "publish", draft.channel);

@@ -42,6 +42,6 @@ export function ticketRoutes(deps: Pick<HttpDeps, "tickets" | "auth" | "quotas">
 }
 
 /** Under `AUTH=off` whoever says who they are, and whoever doesn't is anonymous. */
-function principalOf({ kind, name, principal }: Caller): Principal | undefined {
-  return kind === "open" ? openPrincipal(name === "anonymous" ? undefined : name) : principal;
+function principalOf({ kind, claimed, principal }: Caller): Principal | undefined {
+  return kind === "open" ? openPrincipal(claimed) : principal;
 }
