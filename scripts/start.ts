@@ -110,7 +110,7 @@ async function startTogether(env: Record<string, string>, database: string): Pro
     redis,
     postgres: { url: database },
     port,
-    env,
+    env: { STICKY_ROUTE: "auto", ...env }, // stock clients outside of browsers poll first, and keep no cookies
     onLine: (line, node) => print(line, `node ${node}`),
   });
   stops.push(() => cluster.stop());

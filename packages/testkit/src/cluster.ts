@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { type NginxServer, startNginx } from "./nginx.ts";
 import { NodeServer } from "./node.ts";
 import { freePort } from "./ports.ts";
@@ -80,7 +81,7 @@ export async function startCluster(options: StartClusterOptions = {}): Promise<C
  * nginx in front of the nodes. A query parameter `node=1` picks that node (counted from 0). A parameter `client=anything` keeps all
  * requests with the same value at one node while it lives, as polling needs. What has neither gets a cookie that does the same, and
  * goes anywhere when it does not send that back. So a polling client of a test, which keeps no cookies, says
- * `query: { client: "a" }` or `query: { node: "1" }`.
+ * `query: { client: "a" }` or `query: { node: "1" }`; where the nodes have `STICKY_ROUTE=auto`, its session's id says enough.
  */
 export function balancer(port: number, nodePorts: number[]): string {
   const server = (nodePort: number) => `server 127.0.0.1:${nodePort} max_fails=1 fail_timeout=1s;`;
@@ -89,7 +90,8 @@ map $http_upgrade $connection_upgrade { default upgrade; "" ""; }
 map $cookie_client $browser { "" $request_id; default $cookie_client; }
 map $cookie_client $new_cookie { "" "client=$request_id; Path=/; HttpOnly; SameSite=Lax"; default ""; }
 map $arg_client $stick { "" $browser; default $arg_client; }
-map $arg_node $nodes { default all; ${nodePorts.map((_, index) => `"${index}" node_${index};`).join(" ")} }
+map $arg_sid $owner { default all; ${nodePorts.map((port, index) => `"~^${routeOf(port)}\\." node_${index};`).join(" ")} }
+map $arg_node $nodes { default $owner; ${nodePorts.map((_, index) => `"${index}" node_${index};`).join(" ")} }
 upstream all { hash $stick consistent; ${nodePorts.map(server).join(" ")} }
 ${nodePorts.map((nodePort, index) => `upstream node_${index} { server 127.0.0.1:${nodePort} max_fails=0; }`).join("\n")}
 server {
@@ -110,4 +112,9 @@ server {
     proxy_send_timeout 1h;
   }
 }`;
+}
+
+/** What session ids of the node at this port begin with under `STICKY_ROUTE=auto`. */
+function routeOf(port: number): string {
+  return createHash("md5").update(`127.0.0.1:${port}`).digest("hex");
 }

@@ -1,7 +1,7 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
-import { balancer } from "../src/cluster.ts";
+import { balancer, startCluster } from "../src/cluster.ts";
 import { api, startNginx, waitFor } from "../src/index.ts";
 
 test("a client sticks to one node by parameter or cookie, `node` picks one, and the others are spread", async () => {
@@ -19,6 +19,23 @@ test("a client sticks to one node by parameter or cookie, `node` picks one, and 
   const cookie = first.headers.get("set-cookie")?.split(";")[0] ?? "";
   const later = await Promise.all(Array.from({ length: 20 }, () => api(nginx.url).get("/", { cookie })));
   expect(new Set(later.map(({ text }) => text))).toEqual(new Set([first.text]));
+});
+
+test("a polling session without cookies stays at the node that its id names, and begins elsewhere once that is gone", async () => {
+  const cluster = await startCluster({ nodes: 2, env: { STICKY_ROUTE: "auto" } });
+  onTestFinished(() => cluster.stop());
+  const polling = "/socket.io/?EIO=4&transport=polling";
+  const open = async () => JSON.parse((await api(cluster.url).get(polling)).text.slice(1)).sid as string;
+
+  const sids = await Promise.all(Array.from({ length: 8 }, open));
+  const join = (sid: string) =>
+    fetch(`${cluster.url}${polling}&sid=${sid}`, { method: "POST", body: "40/trips,{}" }).then(({ status }) => status);
+  expect(await Promise.all(sids.map(join))).toEqual(sids.map(() => 200));
+  expect(await Promise.all(sids.map(join))).toEqual(sids.map(() => 200));
+  expect(new Set(sids.map((sid) => sid.split(".")[0])).size).toBe(2);
+  await cluster.nodes[0]?.kill();
+  expect(new Set(await Promise.all(sids.map(join)))).toEqual(new Set([200, 502]));
+  await open();
 });
 
 test("nginx takes a new configuration without a restart", async () => {
