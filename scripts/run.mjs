@@ -2,7 +2,8 @@
  * Runs one of the project's scripts under the project's own Node: `node scripts/run.mjs scripts/start.ts --nodes 3`.
  *
  * It stands behind every npm script, so that a fresh clone needs nothing but some Node (18 or newer) and npm: it installs what is
- * missing and then hands over. Plain JavaScript, and nothing imported from node_modules, because it runs before there is one.
+ * missing and then hands over. Each of them says `exec`: npm's signals reach a shell otherwise, which dies of them and leaves this
+ * process behind. Plain JavaScript, and nothing imported from node_modules, because it runs before there is one.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
