@@ -100,6 +100,8 @@ export class Deliveries {
       const connection = job.targets[job.next]!;
       if (connection.state !== "live" || !connection.awaits(job.position, job.channel)) continue;
       if (connection.transport.unsentBytes > this.#options.highWaterMarkBytes) {
+        // What was before is written, however long ago: one that seldom hears anything is not as far behind as it looks.
+        if (job.follows) connection.moveTo({ epoch: job.position.epoch, n: job.position.n - 1 });
         this.#options.onSlow(connection);
         continue;
       }

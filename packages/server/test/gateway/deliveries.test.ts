@@ -90,6 +90,18 @@ describe("over its high-water mark", () => {
   });
 });
 
+test("one that heard nothing for long and finds its transport full is as far as what it was just not written", () => {
+  const { push, slow } = deliveries();
+  const connection = connectionOf({ id: "1" });
+  connection.fake.reads = false;
+  connection.fake.write("x".repeat(2000), { bytes: 2000 });
+
+  push(500, [connection]);
+
+  expect(slow).toEqual([connection]);
+  expect(connection.position).toEqual({ epoch: 1, n: 499 });
+});
+
 test("what this node can't keep up with goes to catching up instead of memory", () => {
   const encode = vi.fn();
   const { made, push, slow } = deliveries({ sliceSize: 1, maxWaiting: 100 });
