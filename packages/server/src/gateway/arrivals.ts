@@ -212,18 +212,15 @@ export class Arrivals {
   }
 
   async #makeWhole(connection: Connection): Promise<void> {
-    const { sessions, catchUp, spreadMs, meter } = this.#options;
+    const { sessions, catchUp, meter } = this.#options;
     const { from, cut, resumes } = connection.arrival;
+    // Ahead of all that was missed, with which its client would come back as one that has what was cut.
+    if (from.kind === "offset" && cut.length > 0) this.#tellOfCut(connection, cut, from.position);
     const recovered = await catchUp.run(connection, from, (repaired) => {
       const { position } = connection;
       const id = formatId(position);
       const whole = repaired && cut.length === 0;
       if (connection.floor !== undefined && !(repaired && from.kind === "offset")) connection.floor = position;
-      if (repaired && cut.length > 0) {
-        connection.write(gapFrame(connection.style, cut, id, spreadMs(connection)), position);
-        for (const channel of cut) connection.addReplay(channel, { at: position, mark: connection.transport.mark });
-        meter.count("gapsTold", 1, { cause: "replay" });
-      }
       for (const [channel, subscription] of connection.channels)
         subscription.recovered = repaired && !cut.includes(channel);
       enterAllRooms(connection);
@@ -233,6 +230,13 @@ export class Arrivals {
     if (!resumes) return;
     const outcome = recovered === undefined ? "closed" : recovered && cut.length === 0 ? "whole" : "gap";
     meter.count("resumes", 1, { outcome });
+  }
+
+  #tellOfCut(connection: Connection, channels: readonly string[], at: Position): void {
+    const { spreadMs, meter } = this.#options;
+    connection.write(gapFrame(connection.style, channels, formatId(at), spreadMs(connection)), at);
+    for (const channel of channels) connection.addReplay(channel, { at, mark: connection.transport.mark });
+    meter.count("gapsTold", 1, { cause: "replay" });
   }
 
   #readyArgument(connection: Connection, recovered: boolean): string {

@@ -433,12 +433,19 @@ test("a replay by since is in order with its ids inside, and one that was cut is
     expect(trailing).toBe(position);
   }
   raw.close();
+  const missed = await message(a.url, "orders", "missed");
 
-  // It heard nothing later than the replay, so nobody can know whether it had all of it.
+  // It heard nothing later than the replay, so nobody can know whether it had all of it. After what it missed it would come back
+  // as one that had.
   const back = kept(await Raw.open(b.url));
   back.send(`40/channels,${JSON.stringify({ pid, offset: position })}`);
 
-  expect(eventOf(await back.next("42/channels,"))[1]).toEqual({ channels: ["orders"] });
+  expect(eventOf(await back.next("42/channels,"))).toEqual(["gap", { channels: ["orders"] }, position]);
+  expect(eventOf(await back.next("42/channels,"))).toEqual([
+    "notification",
+    expect.objectContaining({ payload: "missed" }),
+    missed,
+  ]);
   expect(eventOf(await back.next('42/channels,["ready"'))[1]).toMatchObject({ channels: ["orders"], recovered: false });
 });
 
