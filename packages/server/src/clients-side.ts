@@ -96,7 +96,7 @@ export class ClientsSide {
 
   constructor(options: ClientsSideOptions) {
     const { settings, node, backbone, auth, log, ring, sequencer, history, publisher, interest } = options;
-    const { quotas, attendance, seen, health, pagePort, meter, logger } = options;
+    const { quotas, attendance, seen, pagePort, meter, logger } = options;
     const { limits, logMaxEntries, highWaterBytes, pingIntervalMs, pingTimeoutMs, connectTimeoutMs } = settings;
     const { authenticator, policy, tickets, revocations } = auth;
     const namespaces = new Set(settings.namespaces);
@@ -209,26 +209,7 @@ export class ClientsSide {
     });
     revocations.onRevoked((revocation) => credentials.revoked(revocation));
 
-    const admission = new Admission({
-      closed: () => {
-        if (health.state === "draining") return "DRAINING";
-        const ready = health.state !== "starting" && sequencer.position !== undefined && revocations.loaded;
-        return ready ? undefined : "NOT_READY";
-      },
-      open: () => transports.open,
-      maxConnections: settings.maxConnections,
-      perSecond: settings.connectsPerS,
-      meter,
-    });
-    const gate: Gate = {
-      allows: ({ headers: { origin, host } }) => isOriginAllowed(origin, host, settings.corsOrigins, pagePort()),
-      refuse: (request) => {
-        const refusal = addresses.refuse(request);
-        if (refusal === undefined) return admission.refuse();
-        meter.count("handshakes", 1, { outcome: "TOO_MANY_OF_ADDRESS" });
-        return refusal;
-      },
-    };
+    const gate = gateOf(options, transports, addresses);
     const plain = {
       authenticator,
       tickets,
@@ -309,4 +290,32 @@ export class ClientsSide {
   async close(): Promise<void> {
     await this.#io.close();
   }
+}
+
+/** Who may come in, by whichever door: pages that are listed, and new transports while the node is ready and has room for them. */
+function gateOf(
+  { settings, auth, sequencer, health, pagePort, meter }: ClientsSideOptions,
+  transports: Transports,
+  addresses: Addresses,
+): Gate {
+  const admission = new Admission({
+    closed: () => {
+      if (health.state === "draining") return "DRAINING";
+      const ready = health.state !== "starting" && sequencer.position !== undefined && auth.revocations.loaded;
+      return ready ? undefined : "NOT_READY";
+    },
+    open: () => transports.open,
+    maxConnections: settings.maxConnections,
+    perSecond: settings.connectsPerS,
+    meter,
+  });
+  return {
+    allows: ({ headers: { origin, host } }) => isOriginAllowed(origin, host, settings.corsOrigins, pagePort()),
+    refuse: (request) => {
+      const refusal = addresses.refuse(request);
+      if (refusal === undefined) return admission.refuse();
+      meter.count("handshakes", 1, { outcome: "TOO_MANY_OF_ADDRESS" });
+      return refusal;
+    },
+  };
 }
