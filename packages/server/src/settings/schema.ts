@@ -71,7 +71,7 @@ export const SCHEMA = {
   TRUST_PROXY: { rule: trustProxy(), default: "off", about: "Whose `X-Forwarded-*` headers are believed: `off`, `on` (everybody's: only where nothing else can reach the port), a number of proxies, or addresses." },
   CORS_ORIGINS: { rule: origins(), default: "", defaultText: "none: pages of the same origin only", about: "Origins of web pages that may call and connect; also of web views (`capacitor://localhost`, `ionic://localhost`, `file://`, `null`). `*` allows every page, without cookies." },
   DRAIN_TIMEOUT_S: { rule: wholeNumber(0, 3600), default: "8", about: "Longest time between SIGTERM and exit; keep the orchestrator's grace period above it." },
-  DRAIN_DELAY_S: { rule: wholeNumber(0, 600), default: "0", about: "How long a draining node still takes new requests, for load balancers that notice late. Counts within `DRAIN_TIMEOUT_S`." },
+  DRAIN_DELAY_S: { rule: wholeNumber(0, 600), default: "0", about: "How long a draining node still answers REST and keeps its connections, for load balancers that notice late; new connections get 503 at once. Counts within `DRAIN_TIMEOUT_S`." },
   STICKY_ROUTE: { rule: matching(/^[A-Za-z0-9_-]{1,64}$/, "auto, off, or 1 to 64 letters, digits, _ and -"), default: "off", about: "What polling session ids begin with, so that a balancer keeps clients without cookies at their node. `auto`: nginx's own name for this node (`sticky route`), the MD5 of the address and port that the handshake reached; or a text of this node's own." },
 
   AUTH: { rule: oneOf(["on", "off"]), default: "on", about: "`off`: everybody is believed and may do everything; for trying out. Refused with `NODE_ENV=production`." },
