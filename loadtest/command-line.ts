@@ -1,5 +1,16 @@
+import { type ParseArgsConfig, parseArgs } from "node:util";
+
 /** What is wrong with a command line, for whoever typed it. */
 export class UsageError extends Error {}
+
+/** Node's `parseArgs`. Throws `UsageError`. */
+export function parseOptions<const T extends ParseArgsConfig>(config: T): ReturnType<typeof parseArgs<T>> {
+  try {
+    return parseArgs(config);
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+}
 
 /** Throws `UsageError`: nonsense must not become NaN, with which nothing is played and nothing fails. */
 export function wholeNumber(

@@ -1,9 +1,8 @@
 /** `npm run bench -- <name …>`: the product beside the stock stack, in one run on one machine; ratios are what counts. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { parseArgs } from "node:util";
 import { provide } from "../../scripts/provide.ts";
-import { readOrExit, wholeNumber } from "../command-line.ts";
+import { parseOptions, readOrExit, wholeNumber } from "../command-line.ts";
 import { append } from "./append.ts";
 import type { Bench, BenchOptions } from "./bench.ts";
 import { capture } from "./capture.ts";
@@ -39,16 +38,18 @@ const BENCHES: readonly Bench[] = [
   slow,
 ];
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    rounds: { type: "string", default: "3" },
-    seconds: { type: "string", default: "5" },
-    json: { type: "string" },
-    list: { type: "boolean", default: false },
-    help: { type: "boolean", short: "h", default: false },
-  },
-});
+const { values, positionals } = readOrExit(() =>
+  parseOptions({
+    allowPositionals: true,
+    options: {
+      rounds: { type: "string", default: "3" },
+      seconds: { type: "string", default: "5" },
+      json: { type: "string" },
+      list: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  }),
+);
 
 if (values.help || values.list || positionals.length === 0) {
   console.log("usage: npm run bench -- <name …|all> [--rounds 3] [--seconds 5] [--json results/bench.json]\n");

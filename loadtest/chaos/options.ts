@@ -1,5 +1,4 @@
-import { parseArgs } from "node:util";
-import { UsageError, wholeNumber } from "../command-line.ts";
+import { parseOptions, UsageError, wholeNumber } from "../command-line.ts";
 import { createTable, watchTable } from "./load/postgres.ts";
 import { scenarios } from "./scenarios/all.ts";
 import type { Scenario } from "./scenarios/scenario.ts";
@@ -92,28 +91,24 @@ export function readOptions(args: readonly string[]): Options | { readonly print
 function parse(args: readonly string[]) {
   const text = { type: "string" } as const;
   const flag = { type: "boolean" } as const;
-  try {
-    return parseArgs({
-      args: [...args],
-      options: {
-        ...{
-          scenario: text,
-          nodes: text,
-          clients: text,
-          seconds: text,
-          rate: text,
-          seed: text,
-          json: text,
-          beside: text,
-          keep: text,
-        },
-        ...{ url: text, redis: text, database: text, key: text, token: text },
-        ...{ short: flag, baseline: flag, "no-postgres": flag, list: flag, help: flag },
+  return parseOptions({
+    args: [...args],
+    options: {
+      ...{
+        scenario: text,
+        nodes: text,
+        clients: text,
+        seconds: text,
+        rate: text,
+        seed: text,
+        json: text,
+        beside: text,
+        keep: text,
       },
-    });
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
+      ...{ url: text, redis: text, database: text, key: text, token: text },
+      ...{ short: flag, baseline: flag, "no-postgres": flag, list: flag, help: flag },
+    },
+  });
 }
 
 function targetOf(url: string, values: { redis?: string; database?: string; key?: string; token?: string }): Target {

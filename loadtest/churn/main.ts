@@ -1,17 +1,18 @@
 /** `npm run churn -- [--seconds 600] [--clients 200]`: clients that come, ask, misbehave and go; what they leave behind must be nothing. */
-import { parseArgs } from "node:util";
 import { provide } from "../../scripts/provide.ts";
-import { readOrExit, wholeNumber } from "../command-line.ts";
+import { parseOptions, readOrExit, wholeNumber } from "../command-line.ts";
 import { churn } from "./churn.ts";
 
-const { values } = parseArgs({
-  options: {
-    seconds: { type: "string", default: "600" },
-    clients: { type: "string", default: "200" },
-    rounds: { type: "string", default: "6" },
-    help: { type: "boolean", short: "h", default: false },
-  },
-});
+const { values } = readOrExit(() =>
+  parseOptions({
+    options: {
+      seconds: { type: "string", default: "600" },
+      clients: { type: "string", default: "200" },
+      rounds: { type: "string", default: "6" },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  }),
+);
 if (values.help) {
   console.log("usage: npm run churn -- [--seconds 600] [--clients 200] [--rounds 6]");
   process.exit(0);

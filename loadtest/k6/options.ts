@@ -1,5 +1,4 @@
-import { parseArgs } from "node:util";
-import { UsageError, wholeNumber } from "../command-line.ts";
+import { parseOptions, UsageError, wholeNumber } from "../command-line.ts";
 
 export const SCENARIOS = {
   connect: "everybody connects within the run",
@@ -69,24 +68,20 @@ export function readOptions(args: readonly string[]): Options | { readonly print
 
 function parse(args: readonly string[]) {
   const text = { type: "string" } as const;
-  try {
-    return parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        clients: text,
-        seconds: text,
-        rate: text,
-        nodes: text,
-        out: text,
-        url: text,
-        key: text,
-        token: text,
-        smoke: { type: "boolean" },
-        help: { type: "boolean", short: "h" },
-      },
-    });
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
+  return parseOptions({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      clients: text,
+      seconds: text,
+      rate: text,
+      nodes: text,
+      out: text,
+      url: text,
+      key: text,
+      token: text,
+      smoke: { type: "boolean" },
+      help: { type: "boolean", short: "h" },
+    },
+  });
 }

@@ -1,23 +1,24 @@
 /** `npm run push-chaos` and `npm run push-storm`: what becomes of pushes when everything fails, and when there are very many. */
-import { parseArgs } from "node:util";
 import { provide } from "../../scripts/provide.ts";
-import { readOrExit, wholeNumber } from "../command-line.ts";
+import { parseOptions, readOrExit, wholeNumber } from "../command-line.ts";
 import { pushChaos } from "./chaos.ts";
 import { pushStorm } from "./storm.ts";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    users: { type: "string", default: "50" },
-    devices: { type: "string" },
-    notifications: { type: "string", default: "2000" },
-    "per-second": { type: "string" },
-    nodes: { type: "string", default: "1" },
-    "latency-ms": { type: "string", default: "50" },
-    seed: { type: "string", default: "1" },
-    help: { type: "boolean", short: "h", default: false },
-  },
-});
+const { values, positionals } = readOrExit(() =>
+  parseOptions({
+    allowPositionals: true,
+    options: {
+      users: { type: "string", default: "50" },
+      devices: { type: "string" },
+      notifications: { type: "string", default: "2000" },
+      "per-second": { type: "string" },
+      nodes: { type: "string", default: "1" },
+      "latency-ms": { type: "string", default: "50" },
+      seed: { type: "string", default: "1" },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  }),
+);
 const [command] = positionals;
 const say = (line: string) => void process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${line}\n`);
 
