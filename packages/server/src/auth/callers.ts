@@ -54,7 +54,8 @@ function userCaller(principal: Principal, policy: Policy): Caller {
 function userMay(principal: Principal, policy: Policy, action: Action, channel: string | undefined): boolean {
   switch (action) {
     case "publish":
-      return channel === undefined || policy.mayPublish(principal, channel);
+      if (channel === undefined) return principal.grants.lists?.publish.length !== 0;
+      return policy.mayPublish(principal, channel);
     case "subscribe":
       return channel === undefined || policy.mayHear(principal, channel);
     case "operate":

@@ -108,6 +108,9 @@ export function callerWith(...rights: string[]): Caller {
   return {
     name: "tester",
     kind: "key",
-    may: (action, channel) => rights.includes(action) || rights.includes(`${action}:${channel}`),
+    may: (action, channel) =>
+      rights.some((right) =>
+        channel === undefined ? right.split(":")[0] === action : [action, `${action}:${channel}`].includes(right),
+      ),
   };
 }

@@ -226,6 +226,17 @@ test.each(["ann", "anonymous"])(
   },
 );
 
+test.each([
+  ["publish", "/api/notifications/chat"],
+  ["refresh", "/api/refresh/trips"],
+])("who may %s nowhere is refused before the body is read", async (_action, url) => {
+  const { app } = fixture({ auth: { caller: () => callerWith("subscribe") } });
+
+  const response = await app.inject({ method: "POST", url, headers: { "content-type": "text/plain" }, payload: "{" });
+
+  expect([response.statusCode, response.json().code]).toEqual([403, "FORBIDDEN"]);
+});
+
 test.each([["a\u0001b"], ["x".repeat(129)]])("the user name %j under AUTH=off is refused", async (name) => {
   const { app } = fixture();
 

@@ -1,4 +1,5 @@
 import { CarillonError, refreshBody } from "@carillon/protocol";
+import type { FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { bodyLimits, requireBody } from "../body.ts";
@@ -22,13 +23,18 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
   const { publisher, settings } = deps;
   const rules = draftRules(settings);
   const limits = bodyLimits(settings.maxPayloadBytes);
+  // Whoever may do this on no channel at all must not make the node read a body.
+  const mayAtAll =
+    (action: "publish" | "refresh") =>
+    async ({ caller }: FastifyRequest) =>
+      demand(caller, action);
   const onRequest = [restIngress(settings), authenticated(deps.auth)];
 
   return async (app) => {
     app.post(
       "/api/notifications/:channel",
       {
-        onRequest,
+        onRequest: [...onRequest, mayAtAll("publish")],
         preValidation: requireBody,
         bodyLimit: limits.payload,
         config: { publishes: true },
@@ -57,7 +63,7 @@ export function publishRoutes(deps: Deps): FastifyPluginAsyncZod {
     app.post(
       "/api/refresh/:namespace",
       {
-        onRequest,
+        onRequest: [...onRequest, mayAtAll("refresh")],
         preValidation: requireBody,
         bodyLimit: limits.refresh,
         config: { publishes: true },
