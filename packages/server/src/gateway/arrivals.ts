@@ -138,6 +138,8 @@ export class Arrivals {
     if (from.kind === "unknown" && from.cause === "unknown_session") connection.floor = this.#beyond();
     // Of one that has no session nobody knows its rooms and subscriptions yet. It comes to them again, in good faith.
     else if (from.kind === "offset" && record === undefined) connection.floor = from.position;
+    // Its session was lost before, and it heard nothing since it was told: it may have been cut off before it came to its rooms again.
+    else if (asked.kind === "offset" && record?.floor === formatId(asked.position)) connection.floor = asked.position;
     await this.#untilSaved(connection, () =>
       record === undefined
         ? sessions.save(connection)

@@ -272,6 +272,26 @@ test("who comes back with an offset alone is told when a room that it joins agai
   expect(await back.next("43/trips,2")).toContain('"ok":true');
 });
 
+test("who lost its session and was cut off before it joined again is told what its rooms had until then", async () => {
+  const gone = kept(await Raw.open(a.url));
+  gone.send(`40/trips,${JSON.stringify({ pid: "unheard-of", offset: "1-1" })}`);
+  const { pid } = JSON.parse((await gone.next("40/trips,")).slice("40/trips,".length));
+  const offset = eventOf(await gone.next('42/trips,["ready"'))[2];
+  gone.close();
+  await refresh(a.url, "trips", "TO_ROOM", { to: { rooms: ["trip:1"] } });
+
+  const back = kept(await Raw.open(b.url));
+  back.send(`40/trips,${JSON.stringify({ pid, offset })}`);
+  await back.next('42/trips,["ready"');
+  for (const room of ["trip:1", "trip:2"]) {
+    back.send(`42/trips,1["join",{"room":"${room}"}]`);
+    await back.next("43/trips,1");
+  }
+
+  const told = back.frames.filter((frame) => frame.startsWith("42/trips,")).map((frame) => eventOf(frame)[1]);
+  expect(told).toEqual([{ type: "REFRESH", scope: "ALL" }]);
+});
+
 test("who comes back with an offset alone and subscribes again hears what the channel had meanwhile", async () => {
   const raw = kept(await Raw.open(a.url));
   raw.send("40/channels,");
