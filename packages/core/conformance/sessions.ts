@@ -19,6 +19,9 @@ export function sessionsConformance(name: string, make: () => Promise<SessionsSu
       rooms: [["trips", "trip:42"]],
       channels: ["chat", "orders"],
       replays: [["chat", "17-4"]],
+      starts: [["chat", "17-9"]],
+      quiet: [["17-4", "17-40"]],
+      floor: "17-2",
     };
 
     test("what one node saved any node loads", async () => {

@@ -119,6 +119,8 @@ export interface SessionRecord {
   readonly channels: readonly ChannelName[];
   /** Channels that were replayed by `since`, with the connection's position then: until it heard a later id, a cut may have hit the replay. */
   readonly replays: readonly (readonly [ChannelName, PublicationId])[];
+  /** Up to where a replay brought what a channel had, with which its client may come back at an older id. Nothing where the replay is cut. */
+  readonly starts?: readonly (readonly [ChannelName, PublicationId])[];
   /**
    * What a connection that heard little needs, since its last id may be older than the log reaches: of all that was for it up to
    * `upTo`, the last event that it was written carried the id `heard`.

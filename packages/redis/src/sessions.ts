@@ -51,7 +51,7 @@ export class RedisSessions implements Sessions {
 function readRecord(text: string): SessionRecord | undefined {
   const value = readJson(text);
   if (!isPlainObject(value)) return undefined;
-  const { sub, namespace, rooms, channels, replays, quiet, floor } = value;
+  const { sub, namespace, rooms, channels, replays, starts, quiet, floor } = value;
   const isId = (id: unknown) => parseId(id) !== undefined;
   const isPair = (pair: unknown, isSecond: (second: unknown) => boolean) =>
     Array.isArray(pair) && pair.length === 2 && isChannelName(pair[0]) && isSecond(pair[1]);
@@ -64,6 +64,7 @@ function readRecord(text: string): SessionRecord | undefined {
     channels.every(isChannelName) &&
     Array.isArray(replays) &&
     replays.every((pair) => isPair(pair, isId)) &&
+    (starts === undefined || (Array.isArray(starts) && starts.every((pair) => isPair(pair, isId)))) &&
     (quiet === undefined ||
       (Array.isArray(quiet) && quiet.every((pair) => Array.isArray(pair) && pair.length === 2 && pair.every(isId)))) &&
     (floor === undefined || isId(floor));
@@ -74,6 +75,7 @@ function readRecord(text: string): SessionRecord | undefined {
     rooms,
     channels,
     replays,
+    ...(starts !== undefined && { starts }),
     ...(quiet !== undefined && { quiet }),
     ...(floor !== undefined && { floor: floor as string }),
   };

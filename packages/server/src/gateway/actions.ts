@@ -154,6 +154,7 @@ export class Actions {
         const join = ({ recovered, from }: Started) => {
           subscription.recovered = recovered;
           subscription.from = from;
+          subscription.replayed = since !== undefined;
           subscription.active = true;
           void connection.socket.join(channelRoom(channel));
         };

@@ -3,7 +3,7 @@
  * when they leave.
  */
 import type { Interest, Logger, Meter, Sequencer, SessionRecord } from "@carillon/core";
-import { CarillonError, formatId, type Position, parsePrincipalId } from "@carillon/protocol";
+import { CarillonError, formatId, type Position, parseId, parsePrincipalId } from "@carillon/protocol";
 import type { Socket } from "socket.io";
 import type { RevocationCheck } from "../auth/authenticator.ts";
 import type { Authenticator, Policy, Principal } from "../auth/principal.ts";
@@ -29,7 +29,7 @@ export interface ArrivalsOptions {
   readonly sequencer: Pick<Sequencer, "position">;
   readonly catchUp: Pick<CatchUp, "run">;
   readonly requests: Pick<Requests, "handle">;
-  readonly sessions: Pick<SessionKeeper, "keep" | "save" | "inherit" | "restore" | "forget">;
+  readonly sessions: Pick<SessionKeeper, "keep" | "save" | "inherit" | "restore" | "replace" | "forget">;
   readonly interest: Pick<Interest, "acquire">;
   /** Counts a transport of a user. Throws `TOO_MANY_CONNECTIONS`. */
   readonly admit?: (principal: Principal, transport: Transport) => Promise<void>;
@@ -130,10 +130,16 @@ export class Arrivals {
     const { sessions } = this.#options;
     const asked = startingPoint(auth);
     if (asked.kind === "fresh") return sessions.keep(connection);
-    const record = await sessions.restore(connection, auth.pid);
-    const lost = record === undefined ? [] : await this.#restore(connection, record);
-    const from = provenStart(asked, auth.pid, record);
-    const cut = record === undefined || asked.kind !== "offset" ? [] : [...cutReplays(record, asked.position), ...lost];
+    const found = await sessions.restore(connection, auth.pid);
+    const from = provenStart(asked, auth.pid, found);
+    const cut = found === undefined || asked.kind !== "offset" ? [] : cutReplays(found, asked.position);
+    const record = found && withoutStarts(found, from.kind === "offset" ? cut : found.channels);
+    if (record !== undefined) {
+      // Told so, and cut off before it has its new session id, it comes back with the old one and an id that looks like proof.
+      if (record.starts?.length !== found?.starts?.length)
+        await this.#untilSaved(connection, () => sessions.replace(auth.pid as string, record));
+      cut.push(...(await this.#restore(connection, record)));
+    }
     connection.arrival = { from, cut, resumes: true };
     if (from.kind === "unknown" && from.cause === "unknown_session") connection.floor = this.#beyond();
     // Of one that has no session nobody knows its rooms and subscriptions yet. It comes to them again, in good faith.
@@ -151,13 +157,16 @@ export class Arrivals {
   async #restore(connection: Connection, record: SessionRecord): Promise<string[]> {
     const { interest, policy, logger } = this.#options;
     const lost: string[] = [];
+    const starts = new Map(record.starts);
     await Promise.all(
       record.channels.map(async (channel) => {
         try {
           const release = await interest.acquire(channel);
+          const from = parseId(starts.get(channel));
+          const replay = from === undefined ? {} : { from, replayed: true };
           // A renewed token took it away meanwhile.
           if (!policy.mayHear(connection.principal, channel)) release();
-          else connection.channels.set(channel, { release, active: true, recovered: false });
+          else connection.channels.set(channel, { release, active: true, recovered: false, ...replay });
         } catch (error) {
           if (!(error instanceof CarillonError)) logger.error({ err: error }, "a subscription could not be restored");
           lost.push(channel);
@@ -271,6 +280,12 @@ function provenStart(asked: StartingPoint, pid: unknown, record: SessionRecord |
   if (record === undefined || isBelowFloor(record, asked.position))
     return { kind: "unknown", cause: "unknown_session" };
   return { kind: "offset", position: provenPosition(record, asked.position) };
+}
+
+/** Where a replay was cut, and is told as a gap, the client does not have what was in it. */
+function withoutStarts({ starts, ...record }: SessionRecord, channels: readonly string[]): SessionRecord {
+  const left = starts?.filter(([channel]) => !channels.includes(channel)) ?? [];
+  return left.length === 0 ? record : { ...record, starts: left };
 }
 
 function floorOf({ floor }: Connection): Pick<SessionRecord, "floor"> {

@@ -37,6 +37,8 @@ export interface Subscription {
   active: boolean;
   /** Where delivery starts. What is at or below it was replayed, or is none of its business; `undefined`: it came back with the connection. */
   from?: Position;
+  /** Whether it started with a replay: then what is at or below `from` must not come once more after a reconnect either. */
+  replayed?: boolean;
   /** What a repeated `subscribe` answers: whether the client has everything since what it named, or since before it came back. */
   recovered: boolean;
 }

@@ -83,6 +83,11 @@ export class SessionKeeper {
     return this.#write(connection, record, { epoch: 0, n: 0 });
   }
 
+  /** What a client finds that comes back once more under the session id that it came with. Throws `BUS_UNAVAILABLE`. */
+  replace(pid: string, record: SessionRecord): Promise<void> {
+    return this.#options.sessions.save(pid, record);
+  }
+
   /** From now on the connection's record is kept. Does not wait for the store: until it is there, coming back costs a told gap. */
   keep(connection: Connection): void {
     if (connection.state === "closed") return;
@@ -224,6 +229,9 @@ function recordOf(connection: Connection, upTo: Position, withoutChannel: string
   for (const [on, { mark }] of replays) if (transport.arrived(mark)) connection.removeReplay(on);
   const names = new Set(channels.keys());
   if (withoutChannel !== undefined) names.delete(withoutChannel);
+  const starts = [...channels].flatMap(([on, { from, replayed }]) =>
+    replayed === true && from !== undefined && names.has(on) ? [[on, formatId(from)] as const] : [],
+  );
   const stretches = quiet === undefined ? [] : [quiet];
   if (told !== undefined && told.epoch === upTo.epoch && told.n < upTo.n) stretches.push({ heard: told, upTo });
   return {
@@ -232,6 +240,7 @@ function recordOf(connection: Connection, upTo: Position, withoutChannel: string
     channels: [...names],
     rooms: [...rooms].flatMap(([on, inside]) => [...inside].map((room) => [on, room] as const)),
     replays: [...replays].filter(([on]) => names.has(on)).map(([on, { at }]) => [on, formatId(at)] as const),
+    ...(starts.length > 0 && { starts }),
     quiet: stretches.map(({ heard, upTo: end }) => [formatId(heard), formatId(end)] as const),
     ...(floor !== undefined && { floor: formatId(floor) }),
   };

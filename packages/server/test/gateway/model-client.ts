@@ -2,7 +2,7 @@ import { parseId } from "@carillon/protocol";
 import { openPrincipal } from "../../src/auth/open.ts";
 import { Connection } from "../../src/gateway/connection.ts";
 import { frame, Pipe } from "./model-pipe.ts";
-import { ROOMS, type World } from "./model-world.ts";
+import { CHANNELS, ROOMS, type World } from "./model-world.ts";
 
 interface Hearing {
   /** Everything after it, or a gap, is to come. */
@@ -18,7 +18,8 @@ export class Client {
   #connection: Connection | undefined;
   #session: string | undefined;
   #offset: string | undefined;
-  #heardHere = new Set<number>();
+  /** By channel, on this connection. */
+  #heardHere = new Map<string, Set<number>>();
   #isIn = false;
   #lastLive = 0;
   #asked = 0;
@@ -27,6 +28,8 @@ export class Client {
   readonly #hearing = new Map<string, Hearing>();
   readonly #ended: (readonly [string, Hearing])[] = [];
   readonly #heard = new Set<number>();
+  /** By channel: what it has and nobody doubts, since no gap was told after it. */
+  readonly #certain = new Map<string, Set<number>>();
   readonly #gaps: { channels: string[] | undefined; upTo: number }[] = [];
   readonly story: string[] = [];
 
@@ -48,7 +51,7 @@ export class Client {
     });
     this.#node = node;
     this.#connection = connection;
-    this.#heardHere = new Set();
+    this.#heardHere = new Map();
     this.#isIn = false;
     this.#lastLive = 0;
     this.#waiting.clear();
@@ -102,6 +105,8 @@ export class Client {
     if (!this.#mayAsk) return;
     this.story.push(`unsubscribe ${channel}`);
     this.#end(channel);
+    // It may come back with an older id than it has heard, since a replay doesn't move it.
+    this.#heardHere.delete(channel);
     for (const room of ROOMS) this.#end(`${channel}/${room}`);
     this.#ask("unsubscribe", { channel }, () => {});
   }
@@ -174,7 +179,10 @@ export class Client {
     if (event.type === "ready") this.#session = event.session;
     const { n } = parseId(event.position ?? event.id)!;
     if (event.type === "notification") this.#heardOf(event, n);
-    else if (event.type === "gap") this.#gaps.push({ channels: event.channels, upTo: n });
+    else if (event.type === "gap") {
+      this.#gaps.push({ channels: event.channels, upTo: n });
+      for (const channel of event.channels ?? CHANNELS) this.#certain.delete(channel);
+    }
     this.#offset = event.position ?? event.id;
     if (event.position === undefined) {
       if (n < this.#lastLive) this.#fail(`${n} after ${this.#lastLive}`);
@@ -184,10 +192,13 @@ export class Client {
 
   #heardOf(event: { id: string; channel: string; position?: string }, trailing: number): void {
     const { n } = parseId(event.id)!;
-    if (this.#heardHere.has(n)) this.#fail(`${n} twice on one connection`);
+    if (this.#heardHere.get(event.channel)?.has(n)) this.#fail(`${n} twice on one connection`);
+    // By a replay it may ask for what it has.
+    if (event.position === undefined && this.#certain.get(event.channel)?.has(n)) this.#fail(`${n} twice`);
     if (trailing < this.#lastLive) this.#fail(`a replay at ${trailing} after ${this.#lastLive}`);
-    this.#heardHere.add(n);
     this.#heard.add(n);
+    for (const byChannel of [this.#heardHere, this.#certain])
+      byChannel.set(event.channel, (byChannel.get(event.channel) ?? new Set()).add(n));
   }
 
   #fail(what: string): never {
