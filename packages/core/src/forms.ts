@@ -42,7 +42,7 @@ export function refreshesFromEvent(
 ): Draft[] | undefined {
   const value = withoutEnvelope(decode(text));
   const scope = eventScope(name, value);
-  const audience = isPlainObject(value) && namesAudience(value.to) ? audienceOf(value.to) : {};
+  const audience = isPlainObject(value) && hasAudience(value) ? audienceOf(value.to) : {};
   if (scope === undefined || audience === undefined) return undefined;
   return namespaces
     .filter((namespace) => options.namespaces.has(namespace))
@@ -88,8 +88,12 @@ function audienceOf(to: unknown): Pick<Draft, "to"> | undefined {
   return success ? { to: data } : undefined;
 }
 
-/** An event's `to` may be a word of its own domain (`{"from":"PENDING","to":"APPROVED"}`): recipients are an object that names a list of them. */
-function namesAudience(to: unknown): boolean {
+/**
+ * The `to` of an event that has no scope may be a word of its own domain (`{"from":"PENDING","to":"APPROVED"}`): there recipients are an
+ * object that names a list of them.
+ */
+function hasAudience({ scope, to }: Readonly<Record<string, unknown>>): boolean {
+  if (scope !== undefined && scope !== null) return true;
   return isPlainObject(to) && Object.keys(audienceSchema.in.shape).some((list) => Object.hasOwn(to, list));
 }
 

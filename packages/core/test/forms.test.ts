@@ -162,9 +162,13 @@ describe("a domain event", () => {
     ]);
   });
 
-  test.each(['{"to":{"users":"42"}}', '{"to":{"users":[""]}}', '{"to":{"users":["42"],"city":"Ulm"}}'])(
-    "recipients that can't be read stop it: %s",
-    (text) => expect(refreshesFromEvent("trip.x", text, ["trips"], options)).toBeUndefined(),
+  test.each([
+    '{"to":{"users":"42"}}',
+    '{"to":{"users":[""]}}',
+    '{"to":{"users":["42"],"city":"Ulm"}}',
+    '{"scope":"A","to":"everybody"}',
+  ])("recipients that can't be read stop it: %s", (text) =>
+    expect(refreshesFromEvent("trip.x", text, ["trips"], options)).toBeUndefined(),
   );
 
   test.each([
