@@ -6,7 +6,7 @@ export { type FcmBehaviour, type FcmRequest, FcmServer, startFcm } from "./fcm/s
 export { type Answer, type Api, api } from "./http.ts";
 export { type Inspector, inspect } from "./inspector.ts";
 export { type NginxServer, startNginx } from "./nginx.ts";
-export { type LogLine, NodeServer, startNode } from "./node.ts";
+export { type LogLine, NodeServer, startNode, sumOf } from "./node.ts";
 export { type PgBouncerServer, startPgBouncer } from "./pgbouncer.ts";
 export { freePort, isFree } from "./ports.ts";
 export {

@@ -165,15 +165,15 @@ export class Replay {
       meter.count("gapsTold", 1, { cause: "replay" });
       return;
     }
-    for (const entry of entries) {
-      // Judged again: a renewed token may have taken the right to it away.
-      if (!hearsOn(connection, channel, entry)) continue;
+    // Judged again: a renewed token may have taken the right to some of it away.
+    const heard = entries.filter((entry) => hearsOn(connection, channel, entry));
+    for (const entry of heard) {
       const spreadMs =
         isGap(entry) || entry.scope === undefined ? undefined : this.#options.spreadMs(connection, channel);
       if (isGap(entry)) connection.write(gapFrame(connection.style, [channel], trailingId), trailing);
       else connection.write(entryFrame(connection.style, entry, { trailingId, spreadMs }), trailing);
     }
-    meter.count("deliveries", entries.length, { kind: "replay" });
+    meter.count("deliveries", heard.length, { kind: "replay" });
   }
 }
 

@@ -1,10 +1,10 @@
 /** What clients could make a node hold or do without being anybody, against a real node: each costs its own client the connection. */
 import { type Socket, connect as tcp } from "node:net";
-import { api, type NodeServer, waitFor } from "@carillon/testkit";
+import { type NodeServer, waitFor } from "@carillon/testkit";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { sign } from "../auth/kit.ts";
 import { Raw } from "./kit.ts";
-import { OPERATOR, SERVER, startGuarded } from "./support/guarded.ts";
+import { figure, SERVER, startGuarded } from "./support/guarded.ts";
 
 let node: NodeServer;
 const opened: Raw[] = [];
@@ -27,15 +27,7 @@ afterAll(async () => {
   await node?.stop(3000);
 });
 
-const figure = async (name: string, labels: Record<string, string> = {}): Promise<number> => {
-  const { text } = await api(node.url).get("/metrics", OPERATOR);
-  const lines = text.split("\n").filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
-  const wanted = lines.filter((line) =>
-    Object.entries(labels).every(([key, value]) => line.includes(`${key}="${value}"`)),
-  );
-  return wanted.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
-};
-const open = () => figure("carillon_transports");
+const open = () => figure(node, "carillon_transports");
 
 async function opens(path?: string): Promise<Raw> {
   const raw = path === undefined ? await Raw.open(node.url) : new Raw(node.url, path);
@@ -67,7 +59,7 @@ describe("a client that reads nothing of what it is answered", () => {
   }
 
   test("is ended while it asks for namespaces that there are not, and counted", async () => {
-    const before = await figure("carillon_slow_closed_total");
+    const before = await figure(node, "carillon_slow_closed_total");
     const name = "x".repeat(200_000);
 
     let asked = 0;
@@ -76,7 +68,7 @@ describe("a client that reads nothing of what it is answered", () => {
         // Few enough for its rate.
         if (asked++ < 90) raw.send(`40/${name},`);
       },
-      async () => (await figure("carillon_slow_closed_total")) > before,
+      async () => (await figure(node, "carillon_slow_closed_total")) > before,
     );
   });
 
@@ -89,7 +81,7 @@ describe("a client that reads nothing of what it is answered", () => {
 });
 
 test("who goes on asking for namespaces over its rate is ended and counted, and a few more than there are do no harm", async () => {
-  const before = await figure("carillon_abuse_closed_total");
+  const before = await figure(node, "carillon_abuse_closed_total");
   const raw = await opens();
 
   for (let i = 0; i < 20; i++) raw.send(`40/nope${i},`);
@@ -97,7 +89,7 @@ test("who goes on asking for namespaces over its rate is ended and counted, and 
   for (let i = 0; i < 200; i++) raw.send("40/nope,");
 
   await waitFor(() => raw.closed, { what: "its end" });
-  expect(await figure("carillon_abuse_closed_total")).toBe(before + 1);
+  expect(await figure(node, "carillon_abuse_closed_total")).toBe(before + 1);
 });
 
 test("a second probe on a transport that is to replace another ends it", async () => {

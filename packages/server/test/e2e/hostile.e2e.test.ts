@@ -7,7 +7,7 @@ import { api, type Client, type NodeServer, waitFor } from "@carillon/testkit";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { sign } from "../auth/kit.ts";
 import { Raw } from "./kit.ts";
-import { connectAs, OPERATOR, publish, startGuarded } from "./support/guarded.ts";
+import { connectAs, figure, OPERATOR, publish, startGuarded } from "./support/guarded.ts";
 import { EventStream, PlainSocket } from "./support/plain.ts";
 
 let node: NodeServer;
@@ -44,11 +44,6 @@ afterAll(async () => {
   bystander?.close();
   await node?.stop(3000);
 });
-
-async function figure(name: string): Promise<number> {
-  const { text } = await api(node.url).get("/metrics", OPERATOR);
-  return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1] ?? Number.NaN);
-}
 
 /** Sends bytes and waits for the end, or for an answer to be whole. Resolves with what came back. */
 function bytes(data: string | Buffer, more: { readonly waitMs?: number } = {}): Promise<string> {
@@ -723,12 +718,12 @@ test("after more than 200 inputs nobody is left and memory is back to where it w
   expect(inputs).toBeGreaterThan(200);
   await waitFor(
     async () =>
-      (await figure('carillon_transports\\{transport="websocket"\\}')) === 1 &&
-      (await figure('carillon_transports\\{transport="polling"\\}')) === 0,
+      (await figure(node, "carillon_transports", { transport: "websocket" })) === 1 &&
+      (await figure(node, "carillon_transports", { transport: "polling" })) === 0,
     { what: "everybody but the bystander to be gone" },
   );
 
-  await waitFor(async () => (await figure("nodejs_heap_size_used_bytes")) < 96 * 1024 * 1024, {
+  await waitFor(async () => (await figure(node, "nodejs_heap_size_used_bytes")) < 96 * 1024 * 1024, {
     what: "the heap to be small again",
     timeoutMs: 30_000,
     everyMs: 500,

@@ -1,5 +1,5 @@
 /** Nodes that check who asks, and what clients of theirs need. */
-import { api, type Client, type ConnectOptions, connect, NodeServer } from "@carillon/testkit";
+import { api, type Client, type ConnectOptions, connect, NodeServer, sumOf } from "@carillon/testkit";
 import { SECRET, sign } from "../../auth/kit.ts";
 
 export const OPERATOR = { authorization: "Bearer ops-secret" };
@@ -18,6 +18,11 @@ export async function startGuarded(env: Record<string, string> = {}): Promise<No
   const node = new NodeServer({ ...GUARDED, ...env });
   await node.start();
   return node;
+}
+
+/** As `node.metric`, of a node that shows its metrics to operators only. */
+export async function figure(node: NodeServer, name: string, labels: Record<string, string> = {}): Promise<number> {
+  return sumOf((await api(node.url).get("/metrics", OPERATOR)).text, name, labels);
 }
 
 /** A stock client with a token of these claims. */
