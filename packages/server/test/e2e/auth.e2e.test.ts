@@ -486,6 +486,19 @@ describe("REST", () => {
     expect((await listener.next("notification")).args[0]).toMatchObject({ payload: { n: 1 }, from: "7" });
   });
 
+  test.each([
+    ["nowhere", {}, 403],
+    ["somewhere", { publish: ["chat"] }, 400],
+  ])("the body of a user who may publish %s is read only then", async (_where, claims, status) => {
+    const answer = await fetch(`${first().url}/api/notifications/chat`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${await sign({ sub: "7", ...claims })}`, "content-type": "application/json" },
+      body: "{",
+    });
+
+    expect(answer.status).toBe(status);
+  });
+
   test("tickets are for users", async () => {
     const user = { authorization: `Bearer ${await sign()}` };
     const answer = await api(first().url).post("/api/tickets", undefined, user);
